@@ -1,0 +1,212 @@
+package elf
+
+import (
+	"cmp"
+	"debug/elf"
+	"fmt"
+	"slices"
+
+	"kotool/internal/bin"
+)
+
+// Rel is one relocation. Addend is 0 for SHT_REL: there it stands at the place.
+type Rel struct {
+	Off    uint64 // r_offset: in the target section
+	Sym    uint32 // symbol index
+	Type   uint32
+	Type2  uint8 // mips64: second and third operation of the same place
+	Type3  uint8
+	SSym   uint8 // mips64: special symbol of the second operation
+	Addend int64
+}
+
+// RelTable is a relocation section. Entries are decoded when they are asked for.
+type RelTable struct {
+	Section int
+	Target  int // sh_info: the section that is relocated
+	Rela    bool
+	n       int
+	size    int
+	ents    []byte
+	f       *File
+}
+
+// Len is the number of whole entries.
+func (t *RelTable) Len() int { return t.n }
+
+// EntrySize is the size of one entry in bytes.
+func (t *RelTable) EntrySize() int { return t.size }
+
+// relSize is the size of an entry in bytes, by class and form.
+func relSize(class elf.Class, rela bool) int {
+	switch {
+	case class == elf.ELFCLASS32 && rela:
+		return 12
+	case class == elf.ELFCLASS32:
+		return 8
+	case rela:
+		return 24
+	}
+	return 16
+}
+
+// Relocs reads the relocation section i (SHT_REL or SHT_RELA). With an error the table has
+// the entries that are there.
+func (f *File) Relocs(i int) (*RelTable, error) {
+	s := &f.Sections[i]
+	if s.Type != elf.SHT_REL && s.Type != elf.SHT_RELA {
+		return &RelTable{Section: i, f: f, size: 1}, f.sectionError(i, fmt.Errorf("type %v holds no relocations", s.Type))
+	}
+	rela := s.Type == elf.SHT_RELA
+	data, err := f.Data(i)
+	size := relSize(f.Class, rela)
+	return &RelTable{Section: i, Target: int(s.Info), Rela: rela, n: int(data.Len()) / size, size: size, ents: data.Bytes(), f: f}, err
+}
+
+// FileOff is the file offset of entry i.
+func (t *RelTable) FileOff(i int) uint64 {
+	return t.f.Sections[t.Section].Off + uint64(i)*uint64(t.size)
+}
+
+// At returns entry i, which must be below Len.
+//
+// mips64 packs r_info as a 32-bit symbol, a special symbol and three types, in that byte order
+// whatever the endianness; sparc64 keeps a second addend in bits 8 to 31 of the type, which
+// is left out here, as the kernel does.
+func (t *RelTable) At(i int) Rel {
+	b := t.ents[i*t.size : i*t.size+t.size : i*t.size+t.size]
+	v := bin.New(b, 0, t.f.Big)
+	if t.f.Class == elf.ELFCLASS32 {
+		info := v.U32(4)
+		r := Rel{Off: uint64(v.U32(0)), Sym: info >> 8, Type: info & 0xff}
+		if t.Rela {
+			r.Addend = int64(int32(v.U32(8)))
+		}
+		return r
+	}
+	r := Rel{Off: v.U64(0)}
+	switch t.f.Header.Machine {
+	case elf.EM_MIPS:
+		r.Sym, r.SSym, r.Type3, r.Type2, r.Type = v.U32(8), v.U8(12), v.U8(13), v.U8(14), uint32(v.U8(15))
+	case elf.EM_SPARCV9:
+		info := v.U64(8)
+		r.Sym, r.Type = uint32(info>>32), uint32(info&0xff)
+	default:
+		info := v.U64(8)
+		r.Sym, r.Type = uint32(info>>32), uint32(info)
+	}
+	if t.Rela {
+		r.Addend = int64(v.U64(16))
+	}
+	return r
+}
+
+// RelocSections returns the indices of the sections that hold relocations, in file order.
+func (f *File) RelocSections() []int {
+	var list []int
+	for i := range f.Sections {
+		if ty := f.Sections[i].Type; ty == elf.SHT_REL || ty == elf.SHT_RELA {
+			list = append(list, i)
+		}
+	}
+	return list
+}
+
+// Targets says, by offset, what the relocations of one section point at: what an unlinked
+// table will hold. It needs no knowledge of relocation types.
+type Targets struct {
+	Rela bool
+	rels []Rel // by Off; entries of one place in file order
+}
+
+// Targets collects the relocations of section i. The zero Targets (no relocations) is valid.
+// The error is what was damaged; the rest is there.
+func (f *File) Targets(i int) (Targets, error) {
+	var t Targets
+	var err error
+	for j := range f.Sections {
+		s := &f.Sections[j]
+		if s.Type != elf.SHT_REL && s.Type != elf.SHT_RELA || s.Info != uint32(i) {
+			continue
+		}
+		tab, terr := f.Relocs(j)
+		if terr != nil && err == nil {
+			err = terr
+		}
+		t.Rela = tab.Rela
+		t.rels = slices.Grow(t.rels, tab.Len())
+		for k := range tab.Len() {
+			t.rels = append(t.rels, tab.At(k))
+		}
+	}
+	byOff := func(a, b Rel) int { return cmp.Compare(a.Off, b.Off) }
+	if !slices.IsSortedFunc(t.rels, byOff) {
+		slices.SortStableFunc(t.rels, byOff)
+	}
+	return t, err
+}
+
+// Len is the number of relocations.
+func (t *Targets) Len() int { return len(t.rels) }
+
+// At returns the first relocation at exactly that offset.
+func (t *Targets) At(off uint64) (Rel, bool) {
+	i, ok := slices.BinarySearchFunc(t.rels, off, func(r Rel, off uint64) int { return cmp.Compare(r.Off, off) })
+	if !ok {
+		return Rel{}, false
+	}
+	return t.rels[i], true
+}
+
+// In returns the relocations at offsets from <= off < to, by offset.
+func (t *Targets) In(from, to uint64) []Rel {
+	find := func(off uint64) int {
+		i, _ := slices.BinarySearchFunc(t.rels, off, func(r Rel, off uint64) int { return cmp.Compare(r.Off, off) })
+		return i
+	}
+	i, j := find(from), find(to)
+	return t.rels[i:max(i, j)]
+}
+
+// Place is where a relocated field of an unlinked file will point: a section and an offset in it, or
+// a symbol that has no place in this file (undefined, absolute).
+type Place struct {
+	Section int    // index; 0: not in this file
+	Off     uint64 // in the section; the value for an absolute symbol
+	Sym     Symbol
+	Name    []byte // of the symbol, as DisplayName has it
+	Abs     bool
+}
+
+// Resolve says where r points. implicit is the word that stands at the place, which SHT_REL adds.
+// ok is false where the symbol index is past the table.
+func (f *File) Resolve(r Rel, rela bool, implicit int64) (p Place, ok bool) {
+	t, _ := f.Symbols()
+	if t == nil || uint64(r.Sym) >= uint64(t.Len()) {
+		return Place{}, false
+	}
+	s := t.At(int(r.Sym))
+	p = Place{Sym: s, Name: f.DisplayName(t, s)}
+	addend := r.Addend
+	if !rela {
+		addend = implicit
+	}
+	p.Off = s.Value + uint64(addend)
+	switch {
+	case s.Reserved:
+		p.Abs = s.Shndx == uint32(elf.SHN_ABS)
+	case uint64(s.Shndx) < uint64(len(f.Sections)):
+		p.Section = int(s.Shndx)
+	}
+	return p, true
+}
+
+// CStringAt returns the string that a place points at; ok is false where it lies in no section with content.
+func (f *File) CStringAt(p Place) (s []byte, ok bool) {
+	if p.Section == 0 {
+		return nil, false
+	}
+	v, _ := f.Data(p.Section)
+	b, err := v.CString(p.Off)
+	return b, err == nil
+}

@@ -1,0 +1,84 @@
+// Package modinfo reads the .modinfo section: NUL-separated key=value strings.
+package modinfo
+
+import (
+	"bytes"
+	"fmt"
+	"iter"
+
+	"kotool/internal/bin"
+)
+
+// Entry is one string of .modinfo.
+type Entry struct {
+	Key   []byte // before the first '='; nil where there is none
+	Value []byte // after it; the whole string where there is none
+	Off   uint64 // file offset
+}
+
+// Info is a .modinfo section, in file order, duplicates kept.
+type Info struct {
+	Entries []Entry
+}
+
+// Parse splits a .modinfo section. Empty strings are padding and left out. The error says what is wrong
+// with the section; the entries are there all the same.
+//
+// Source: kernel/module/main.c: next_string, get_next_modinfo.
+func Parse(v bin.View) (*Info, error) {
+	b := v.Bytes()
+	info := &Info{Entries: make([]Entry, 0, 16)}
+	var bad error
+	note := func(off uint64, text string) {
+		if bad == nil {
+			bad = fmt.Errorf(".modinfo: offset %#x: %s", off, text)
+		}
+	}
+	for pos := 0; pos < len(b); {
+		end := bytes.IndexByte(b[pos:], 0)
+		if end < 0 {
+			note(v.Off()+uint64(pos), "the last string has no terminating NUL")
+			end = len(b) - pos
+		}
+		if s := b[pos : pos+end : pos+end]; len(s) > 0 {
+			e := Entry{Value: s, Off: v.Off() + uint64(pos)}
+			if i := bytes.IndexByte(s, '='); i >= 0 {
+				e.Key, e.Value = s[:i:i], s[i+1:]
+			} else {
+				note(e.Off, "a string without '='")
+			}
+			info.Entries = append(info.Entries, e)
+		}
+		pos += end + 1
+	}
+	return info, bad
+}
+
+// Get returns the first value of a key, as the kernel does. ok is false where there is none.
+//
+// Source: kernel/module/main.c: get_modinfo.
+func (i *Info) Get(key string) (value []byte, ok bool) {
+	if i == nil {
+		return nil, false
+	}
+	for n := range i.Entries {
+		if e := &i.Entries[n]; e.Key != nil && string(e.Key) == key {
+			return e.Value, true
+		}
+	}
+	return nil, false
+}
+
+// All yields the values of a key in file order.
+func (i *Info) All(key string) iter.Seq[[]byte] {
+	return func(yield func([]byte) bool) {
+		if i == nil {
+			return
+		}
+		for n := range i.Entries {
+			if e := &i.Entries[n]; e.Key != nil && string(e.Key) == key && !yield(e.Value) {
+				return
+			}
+		}
+	}
+}

@@ -1,0 +1,108 @@
+package scan
+
+import (
+	"context"
+	"iter"
+	"sync"
+)
+
+// pieces is how many pieces of output a worker may be ahead of the reader; more stalls the worker, so
+// that memory stays small however much a module prints.
+const pieces = 4
+
+// Stream runs work on each input, jobs at a time, and passes what they write to sink in the order of the inputs: the
+// output of the first unfinished input flows at once, that of the others waits, a few pieces each. After the
+// output of an input its result goes to done. All calls of sink and done come from this goroutine.
+//
+// newWorker makes the state of a worker; work gets it, the input and a write function that copies what it is given.
+// The first error of sink or done, or the end of the context, stops everything and is returned.
+func Stream[W, I, R any](ctx context.Context, jobs int, inputs iter.Seq[I], newWorker func() W,
+	work func(ctx context.Context, w W, in I, write func([]byte) error) R,
+	sink func([]byte) error, done func(I, R) error) error {
+	if jobs <= 1 {
+		w := newWorker()
+		for in := range inputs {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			var failed error
+			r := work(ctx, w, in, func(p []byte) error {
+				if failed == nil {
+					failed = sink(p)
+				}
+				return failed
+			})
+			if failed != nil {
+				return failed
+			}
+			if err := done(in, r); err != nil {
+				return err
+			}
+		}
+		return ctx.Err()
+	}
+
+	type lane struct {
+		in     I
+		out    chan []byte
+		result R
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	todo := make(chan *lane)        // to the workers, first come first served
+	order := make(chan *lane, jobs) // to this goroutine, in the order of the inputs
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer cancel(nil)
+
+	for range jobs {
+		wg.Go(func() {
+			w := newWorker()
+			for l := range todo {
+				l.result = work(ctx, w, l.in, func(p []byte) error {
+					select {
+					case l.out <- append([]byte(nil), p...):
+						return nil
+					case <-ctx.Done():
+						return context.Cause(ctx)
+					}
+				})
+				close(l.out)
+			}
+		})
+	}
+	wg.Go(func() {
+		defer close(order)
+		defer close(todo)
+		for in := range inputs {
+			l := &lane{in: in, out: make(chan []byte, pieces)}
+			select {
+			case order <- l:
+			case <-ctx.Done():
+				return
+			}
+			select {
+			case todo <- l:
+			case <-ctx.Done():
+				close(l.out)
+				return
+			}
+		}
+	})
+	for l := range order {
+		for p := range l.out {
+			if err := sink(p); err != nil {
+				cancel(err)
+				return err
+			}
+		}
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := done(l.in, l.result); err != nil {
+			cancel(err)
+			return err
+		}
+	}
+	return ctx.Err()
+}

@@ -1,0 +1,114 @@
+package symvers
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+)
+
+func TestEveryHistoricFormIsRead(t *testing.T) {
+	for _, c := range []struct{ name, in, want string }{
+		{"two columns", "0x12345678\tfoo\n", "foo 12345678   "},
+		{"three columns", "0x12345678\tfoo\tvmlinux\n", "foo 12345678 vmlinux  "},
+		{"four columns", "0x12345678\tfoo\tdrivers/a\tEXPORT_SYMBOL_GPL\n", "foo 12345678 drivers/a EXPORT_SYMBOL_GPL "},
+		{"namespace third", "0x12345678\tfoo\tNS\tvmlinux\tEXPORT_SYMBOL\n", "foo 12345678 vmlinux EXPORT_SYMBOL NS"},
+		{"empty namespace third", "0x12345678\tfoo\t\tvmlinux\tEXPORT_SYMBOL\n", "foo 12345678 vmlinux EXPORT_SYMBOL "},
+		{"namespace last", "0x12345678\tfoo\tvmlinux\tEXPORT_SYMBOL\tNS\n", "foo 12345678 vmlinux EXPORT_SYMBOL NS"},
+		{"empty namespace last", "0x12345678\tfoo\tvmlinux\tEXPORT_SYMBOL\t\n", "foo 12345678 vmlinux EXPORT_SYMBOL "},
+		{"spaces", "0x00000001 foo vmlinux EXPORT_SYMBOL NS", "foo 00000001 vmlinux EXPORT_SYMBOL NS"},
+		{"spaces without a namespace", "0x1  foo   vmlinux EXPORT_SYMBOL\r\n", "foo 00000001 vmlinux EXPORT_SYMBOL "},
+		{"unused", "0x1\tfoo\tvmlinux\tEXPORT_UNUSED_SYMBOL_GPL\t\n", "foo 00000001 vmlinux EXPORT_UNUSED_SYMBOL_GPL "},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			tab, err := Parse([]byte("\n" + c.in + "\n"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			s, ok := tab.Lookup([]byte("foo"))
+			if got := fmt.Sprintf("%s %08x %s %s %s", s.Name, s.CRC, s.Module, s.Export, s.Namespace); !ok || got != c.want || s.Line != 2 {
+				t.Errorf("got %q (line %d) want %q", got, s.Line, c.want)
+			}
+		})
+	}
+}
+
+func TestARowThatIsNoneOfTheFormsSaysItsLine(t *testing.T) {
+	good := "0x1\ta\tvmlinux\tEXPORT_SYMBOL\t\n"
+	for _, c := range []struct{ name, in, want string }{
+		{"one column", "0x1\n", "line 2: want 2 to 5 columns, got 1"},
+		{"six columns", "0x1\tb\tc\tEXPORT_SYMBOL\te\tf\n", "line 2: want 2 to 5 columns, got more"},
+		{"no CRC", "b\tc\td\tEXPORT_SYMBOL\t\n", `line 2: "b" is no CRC`},
+		{"a CRC of nine digits", "0x123456789\tc\n", "is no CRC"},
+		{"a CRC without digits", "0x\tc\n", "is no CRC"},
+		{"no kind of export", "0x1\tb\tc\td\n", "is no kind of export"},
+		{"five columns without a kind of export", "0x1\tb\tc\td\te\n", "is a kind of export"},
+		{"binary", "0x1\tb\x00\tc\n", "NUL byte"},
+		{"no name", "0x1\t\tc\n", "name is empty"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			_, err := Parse([]byte(good + c.in + good))
+			if err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("got %v want %q", err, c.want)
+			}
+			if e, ok := errors.AsType[*LineError](err); ok && e.Line != 2 {
+				t.Errorf("got line %d want 2", e.Line)
+			}
+		})
+	}
+}
+
+func TestASystemMapGivenByMistakeIsRecognised(t *testing.T) {
+	_, err := Parse([]byte("ffffffff81000000 T _stext\n"))
+	if e, ok := errors.AsType[*LineError](err); !ok || !strings.Contains(e.Hint, "System.map") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestTheFirstRowOfANameIsFoundAndAllAreKept(t *testing.T) {
+	tab, err := Parse([]byte("0x1\tfoo\ta\n0x2\tbar\tb\n0x3\tfoo\tc\n0x4\tfoo\td\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, _ := tab.Lookup([]byte("foo"))
+	var crcs []uint32
+	for s := range tab.Same([]byte("foo")) {
+		crcs = append(crcs, s.CRC)
+	}
+	if s.CRC != 1 || fmt.Sprint(crcs) != "[1 3 4]" || tab.Len() != 4 {
+		t.Errorf("got %d, %v, %d rows", s.CRC, crcs, tab.Len())
+	}
+	if _, ok := tab.Lookup([]byte("fo")); ok {
+		t.Error("found a name that is not there")
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add([]byte("0x12345678\tfoo\tvmlinux\tEXPORT_SYMBOL_GPL\tNS\n0x1 a b EXPORT_SYMBOL"))
+	f.Add([]byte("\t\t\t\t\n \n0x"))
+	// Contract: no panic; what is in the table can be looked up again.
+	f.Fuzz(func(t *testing.T, data []byte) {
+		tab, err := Parse(data)
+		if err != nil {
+			return
+		}
+		for s := range tab.All() {
+			if _, ok := tab.Lookup(s.Name); !ok {
+				t.Fatalf("lost %q", s.Name)
+			}
+		}
+	})
+}
+
+func BenchmarkParse(b *testing.B) {
+	var text []byte
+	for i := range 25000 {
+		text = fmt.Appendf(text, "0x%08x\tsome_symbol_name_%d\tdrivers/net/ethernet/vendor%d/driver\tEXPORT_SYMBOL_GPL\t\n", uint32(i)*2654435761, i, i%97)
+	}
+	b.SetBytes(int64(len(text)))
+	for b.Loop() {
+		if _, err := Parse(text); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
