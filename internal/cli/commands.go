@@ -12,7 +12,8 @@ func commands(g *global) []*cobra.Command {
 	return []*cobra.Command{
 		newInfo(g), newHeader(g), newSections(g), newSymbols(g), newRelocs(g), newDump(g), newExports(g), newImports(g),
 		newVersions(g), newParams(g), newModule(g), newSignature(g),
-		
+
+		newCheck(g),
 		newVersion(g), newMan(g),
 	}
 }

@@ -15,14 +15,17 @@ const (
 	DamagedModule    Code = "KT-THIS-MODULE-DAMAGED"
 	DamagedSignature Code = "KT-SIG-DAMAGED"
 
-	SymMissing Code = "KT-SYM-MISSING"
-	SymWeak    Code = "KT-SYM-WEAK"
-	SymCRC     Code = "KT-SYM-CRC"
-	SymNoCRC   Code = "KT-SYM-NOCRC"
-	SymGPL     Code = "KT-SYM-GPL"
-	LayoutCRC  Code = "KT-LAYOUT-CRC"
-	Namespace  Code = "KT-NS"
-	DupExport  Code = "KT-DUP-EXPORT"
+	SymMissing  Code = "KT-SYM-MISSING"
+	SymWeak     Code = "KT-SYM-WEAK"
+	SymCRC      Code = "KT-SYM-CRC"
+	SymNoCRC    Code = "KT-SYM-NOCRC"
+	SymGPL      Code = "KT-SYM-GPL"
+	NoVersions  Code = "KT-NO-VERSIONS"
+	LayoutCRC   Code = "KT-LAYOUT-CRC"
+	LayoutNoCRC Code = "KT-LAYOUT-NOCRC"
+	NotModule   Code = "KT-FORMAT"
+	Namespace   Code = "KT-NS"
+	DupExport   Code = "KT-DUP-EXPORT"
 )
 
 // Catalogue is every finding there is. New reads it; `kotool rules` and docs/findings.md are made of it.
@@ -61,14 +64,14 @@ var Catalogue = []Entry{
 		Message: "nothing exports %[2]s; the reference is weak and stays 0"},
 	{Code: SymCRC, Severity: Error, Errno: EINVAL, Stage: "simplify_symbols", Step: "2.7",
 		Source: "kernel/module/version.c: check_version", Title: "a symbol's CRC differs",
-		Args: "module, symbol", Message: "the CRC of %[2]s differs",
-		Dmesg: []Text{{kver.All, "%[1]s: disagrees about version of symbol %[2]s\n%[1]s: Unknown symbol %[2]s (err -22)"}},
+		Args: "modinfo name, symbol, module", Message: "the CRC of %[2]s differs",
+		Dmesg: []Text{{kver.All, "%[1]s: disagrees about version of symbol %[2]s\n%[3]s: Unknown symbol %[2]s (err -22)"}},
 		Hint:  "rebuild the module against the headers of exactly this kernel",
 		Why:   "The prototype of the symbol, or a structure that it reaches, is not the one the module was built with."},
 	{Code: SymNoCRC, Severity: Error, Errno: EINVAL, Stage: "simplify_symbols", Step: "2.7",
 		Source: "kernel/module/version.c: check_version", Title: "the module has no CRC for a symbol that it uses",
-		Args: "module, symbol", Message: "the module carries no CRC for %[2]s",
-		Dmesg: []Text{{kver.All, "%[1]s: no symbol version for %[2]s\n%[1]s: Unknown symbol %[2]s (err -22)"}},
+		Args: "modinfo name, symbol, module", Message: "the module carries no CRC for %[2]s",
+		Dmesg: []Text{{kver.All, "%[1]s: no symbol version for %[2]s\n%[3]s: Unknown symbol %[2]s (err -22)"}},
 		Hint:  "rebuild the module with the Module.symvers of all that it depends on (KBUILD_EXTRA_SYMBOLS)"},
 	{Code: SymGPL, Severity: Error, Errno: ENOENT, Stage: "simplify_symbols", Step: "2.7",
 		Source: "kernel/module/main.c: find_symbol", Title: "a GPL-only symbol used by a module that is not",
@@ -80,6 +83,18 @@ var Catalogue = []Entry{
 		Args: "module", Message: "the CRC of module_layout differs: the module is for a kernel with another struct module",
 		Dmesg: []Text{{kver.All, "%[1]s: disagrees about version of symbol module_layout"}},
 		Hint:  "rebuild the module against the headers of exactly this kernel"},
+	{Code: LayoutNoCRC, Severity: Error, Errno: ENOEXEC, Stage: "check_modstruct_version", Step: "g3",
+		Source: "kernel/module/version.c: check_modstruct_version", Title: "the module has no CRC for module_layout",
+		Args: "modinfo name", Message: "the module carries no CRC for module_layout",
+		Dmesg: []Text{{kver.All, "%[1]s: no symbol version for module_layout"}},
+		Hint:  "rebuild the module against the headers of exactly this kernel"},
+	{Code: NoVersions, Severity: Error, Errno: ENOEXEC, Stage: "check_modstruct_version", Step: "g3",
+		Source: "kernel/module/version.c: check_version", Title: "the module has no symbol versions, and the kernel wants them",
+		Args: "modinfo name", Message: "the module carries no symbol versions (__versions), and the kernel compares them",
+		Hint: "rebuild the module against headers with CONFIG_MODVERSIONS and a Module.symvers"},
+	{Code: NotModule, Severity: Error, Errno: ENOEXEC, Stage: "elf_validity_check",
+		Source: "kernel/module/main.c: elf_validity_check", Title: "the file is no ELF module",
+		Args: "text", Message: "%[1]s", Hint: "the file is cut short or not a kernel module; copy or build it again"},
 	{Code: Namespace, Severity: Error, Errno: EINVAL, Stage: "simplify_symbols", Step: "2.7",
 		Source: "kernel/module/main.c: verify_namespace_is_imported", Title: "a namespace that is not imported",
 		Args: "module, symbol, namespace", Message: "%[2]s is in namespace %[3]s, which the module does not import",

@@ -10,8 +10,8 @@ import (
 	"kotool/internal/bin"
 	kelf "kotool/internal/elf"
 	"kotool/internal/module"
-	"kotool/internal/render"
 	"kotool/internal/reloc"
+	"kotool/internal/render"
 )
 
 // Dump is a section in hexadecimal, with the relocations that touch each line.

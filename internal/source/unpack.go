@@ -72,6 +72,19 @@ func promise(container string, packed []byte) (size uint64, ok bool) {
 	return 0, false
 }
 
+// StreamError says that a compressed stream is broken, so early that nothing of a module came out.
+type StreamError struct {
+	Container string
+	Off       int // plain bytes before it broke
+	Err       error
+}
+
+func (e *StreamError) Error() string {
+	return fmt.Sprintf("%s: after %#x plain bytes: %v", e.Container, e.Off, e.Err)
+}
+
+func (e *StreamError) Unwrap() error { return e.Err }
+
 // unpack decompresses packed, which may be broken or a bomb, into the pool's plain buffer.
 func (in *Input) unpack(packed []byte, o Options) error {
 	size, known := promise(in.Compression, packed)
@@ -80,7 +93,7 @@ func (in *Input) unpack(packed []byte, o Options) error {
 	}
 	r, err := in.pool.reader(in.Compression, packed)
 	if err != nil {
-		return fmt.Errorf("%s: %w", in.Compression, ended(err))
+		return &StreamError{in.Compression, 0, ended(err)}
 	}
 	first := uint64(len(packed))*8 + 64<<10
 	if known {
@@ -117,7 +130,7 @@ func (in *Input) unpack(packed []byte, o Options) error {
 			break
 		}
 		if err != nil {
-			err = fmt.Errorf("%s: after %#x plain bytes: %w", in.Compression, len(buf), ended(err))
+			err = &StreamError{in.Compression, len(buf), ended(err)}
 			if len(buf) < 64 {
 				return err
 			}
