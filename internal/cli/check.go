@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"runtime"
 	"slices"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -173,7 +174,7 @@ func (o *checkOptions) readSymvers(p string, limit uint64) (*symvers.Table, erro
 	if in.Damage != nil {
 		return nil, fmt.Errorf("%s: %w", p, in.Damage)
 	}
-	b, err := in.All() // the table keeps it: in is not closed, and its buffers are used by nobody else
+	b, err := in.ReadAll() // the table keeps it: in is not closed, and its buffers are used by nobody else
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", p, err)
 	}
@@ -194,10 +195,10 @@ func (o *checkOptions) draft(pool *source.Buffers, it input, limit uint64) *draf
 	}
 	src, err := source.Open(it.path, source.Options{MaxSize: limit, Partial: true, Stdin: o.In, Pool: pool})
 	if err != nil {
-		if _, broken := errors.AsType[*source.StreamError](err); broken {
-			return &draft{notELF: err}
+		if unreadable(err) {
+			return &draft{err: err}
 		}
-		return &draft{err: err}
+		return &draft{notELF: err}
 	}
 	defer src.Close()
 	m, err := module.Decode(src, module.Meta{Path: it.path, Compression: src.Compression, PackedSize: src.PackedSize, Damage: src.Damage})
@@ -217,6 +218,17 @@ func (o *checkOptions) draft(pool *source.Buffers, it input, limit uint64) *draf
 	}
 	d.findings = m.Findings
 	return d
+}
+
+// unreadable tells a file that could not be read from one that holds no module: a broken xz, say.
+func unreadable(err error) bool {
+	if _, ok := errors.AsType[*source.LimitError](err); ok {
+		return true
+	}
+	if _, ok := errors.AsType[syscall.Errno](err); ok {
+		return true
+	}
+	return errors.Is(err, source.ErrDirectory)
 }
 
 // pending is a module whose answer has not been given yet.

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"iter"
 	"os"
-	"path"
 	"runtime"
 	"strings"
 	"time"
@@ -342,6 +341,3 @@ func (p *progress) hide() {
 }
 
 func (p *progress) stop() { p.hide() }
-
-// base is a path's last element.
-func base(p string) string { return path.Base(p) }

@@ -201,6 +201,35 @@ func (f *File) Resolve(r Rel, rela bool, implicit int64) (p Place, ok bool) {
 	return p, true
 }
 
+// Spot is a place by section and offset.
+type Spot struct {
+	Section int
+	Off     uint64
+}
+
+// Spot is the place without what it was given by.
+func (p Place) Spot() Spot { return Spot{p.Section, p.Off} }
+
+// SymbolsAt calls f for each named symbol, in table order, that stands at one of the spots; section symbols are left out.
+// One pass over the table serves all spots.
+func (f *File) SymbolsAt(spots map[Spot]bool, yield func(Spot, Symbol, []byte)) {
+	t, _ := f.Symbols()
+	if len(spots) == 0 {
+		return
+	}
+	for i := 1; i < t.Len(); i++ {
+		s := t.At(i)
+		if s.Reserved || s.Shndx == 0 || s.NameOff == 0 || s.Type() == elf.STT_SECTION {
+			continue
+		}
+		if at := (Spot{int(s.Shndx), s.Value}); spots[at] {
+			if name := t.Name(s); len(name) > 0 {
+				yield(at, s, name)
+			}
+		}
+	}
+}
+
 // CStringAt returns the string that a place points at; ok is false where it lies in no section with content.
 func (f *File) CStringAt(p Place) (s []byte, ok bool) {
 	if p.Section == 0 {

@@ -36,6 +36,8 @@ type Record struct {
 	Kind    string
 	Var     kelf.Place // of the variable: arg, or what the array or string structure points at
 	HasVar  bool
+	VarName string // a symbol at Var; "" where there is none
+	ops     kelf.Place
 	Max     uint32 // elements of an array at most, bytes of a string; 0 otherwise
 	Elem    uint32 // size of an array's element
 	Len     uint32 // elements that the array's count variable starts with
@@ -152,7 +154,7 @@ func readTable(f *kelf.File) (records []Record, names []string, err error) {
 			continue
 		}
 		if at, ok := r.pointer(r.sec, &r.rels, data, off+l.ops); ok {
-			p.Ops = string(at.Name)
+			p.Ops, p.ops = string(at.Name), at
 			p.Kind = kindOf(p.Ops)
 		}
 		if at, ok := r.pointer(r.sec, &r.rels, data, off+l.arg); ok {
@@ -160,7 +162,36 @@ func readTable(f *kelf.File) (records []Record, names []string, err error) {
 		}
 		records, names = append(records, p), append(names, name)
 	}
+	nameSymbols(f, records)
 	return records, names, err
+}
+
+// nameSymbols finds the names of what section symbols point at: the module's own operations, and variables.
+func nameSymbols(f *kelf.File, records []Record) {
+	bySection := func(p kelf.Place) bool { return p.Section != 0 && p.Sym.Type() == elf.STT_SECTION }
+	spots := map[kelf.Spot]bool{}
+	for i := range records {
+		for _, p := range []kelf.Place{records[i].ops, records[i].Var} {
+			if bySection(p) {
+				spots[p.Spot()] = true
+			}
+		}
+	}
+	found := make(map[kelf.Spot]string, len(spots))
+	f.SymbolsAt(spots, func(at kelf.Spot, _ kelf.Symbol, name []byte) {
+		if _, ok := found[at]; !ok {
+			found[at] = string(name)
+		}
+	})
+	for i := range records {
+		r := &records[i]
+		if n := found[r.ops.Spot()]; n != "" && bySection(r.ops) {
+			r.Ops = n
+		}
+		if r.VarName = string(r.Var.Name); bySection(r.Var) {
+			r.VarName = found[r.Var.Spot()]
+		}
+	}
 }
 
 // pointer resolves the word at off of a section through its relocation.

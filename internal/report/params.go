@@ -78,18 +78,8 @@ func (r *Params) JSON(j *render.JSON) {
 func (r *Params) variable(rec *params.Record) (section, name string) {
 	if s := rec.Var.Section; s > 0 {
 		section = r.m.File.Sections[s].Name
-		t := r.m.Symtab()
-		if n := string(rec.Var.Name); n != "" && n != section {
-			return section, n
-		}
-		for i := 1; i < t.Len(); i++ {
-			if s := t.At(i); !s.Reserved && int(s.Shndx) == rec.Var.Section && s.Value == rec.Var.Off && s.NameOff != 0 {
-				return section, string(t.Name(s))
-			}
-		}
-		return section, ""
 	}
-	return "", string(rec.Var.Name)
+	return section, rec.VarName
 }
 
 // Tables implements Report.

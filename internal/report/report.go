@@ -4,8 +4,6 @@
 package report
 
 import (
-	"strings"
-
 	"kotool/internal/diag"
 	"kotool/internal/render"
 )
@@ -106,16 +104,6 @@ func strs(j *render.JSON, list []string) {
 		j.Str(s)
 	}
 	j.EndArr()
-}
-
-// trimPrefixes takes the first of the prefixes that s has from it.
-func trimPrefixes(s string, prefixes ...string) string {
-	for _, p := range prefixes {
-		if t, ok := strings.CutPrefix(s, p); ok {
-			return t
-		}
-	}
-	return s
 }
 
 // pair is one line of a key and value list.

@@ -78,7 +78,8 @@ func Read(f *kelf.File, info string) (*Module, error) {
 	if err == nil {
 		err = rerr
 	}
-	r := &reader{f: f}
+	var fields []field
+	spots := map[kelf.Spot]bool{}
 	for _, rel := range rels.In(0, ^uint64(0)) {
 		var implicit int64
 		if rel.Off <= data.Len() && uint64(word) <= data.Len()-rel.Off {
@@ -91,13 +92,27 @@ func Read(f *kelf.File, info string) (*Module, error) {
 			}
 			continue
 		}
-		switch r.role(p) {
-		case "init_module":
-			m.Init = &Func{rel.Off, "init_module", r.alias(p, "init_module"), p}
-		case "cleanup_module":
-			m.Exit = &Func{rel.Off, "cleanup_module", r.alias(p, "cleanup_module"), p}
+		fields = append(fields, field{rel.Off, p})
+		if p.Section != 0 {
+			spots[p.Spot()] = true
+		}
+	}
+	known := names(f, spots)
+	for _, fl := range fields {
+		p := fl.place
+		n := known[p.Spot()]
+		role := string(p.Name)
+		if role != initName && role != exitName && p.Section != 0 {
+			role = n.role
+		}
+		fn := &Func{fl.off, role, n.alias, p}
+		switch role {
+		case initName:
+			m.Init = fn
+		case exitName:
+			m.Exit = fn
 		default:
-			m.Other = append(m.Other, Field{rel.Off, string(p.Name)})
+			m.Other = append(m.Other, Field{fl.off, string(p.Name)})
 		}
 	}
 	if err != nil {
@@ -106,44 +121,34 @@ func Read(f *kelf.File, info string) (*Module, error) {
 	return m, err
 }
 
-type reader struct{ f *kelf.File }
+// The symbols that the kernel's .mod.c points init and exit at.
+const initName, exitName = "init_module", "cleanup_module"
 
-// role is "init_module" or "cleanup_module": by the symbol's name or, where the relocation names a
-// local alias or the section, by another symbol of the same place.
-func (r *reader) role(p kelf.Place) string {
-	if n := string(p.Name); n == "init_module" || n == "cleanup_module" {
-		return n
-	}
-	t, _ := r.f.Symbols()
-	for i := range t.Len() {
-		s := t.At(i)
-		if !r.same(s, p) {
-			continue
-		}
-		if n := string(t.Name(s)); n == "init_module" || n == "cleanup_module" {
-			return n
-		}
-	}
-	return ""
+// field is a relocated field of the structure.
+type field struct {
+	off   uint64
+	place kelf.Place
 }
 
-func (r *reader) same(s kelf.Symbol, p kelf.Place) bool {
-	return p.Section != 0 && !s.Reserved && int(s.Shndx) == p.Section && s.Value == p.Off
-}
+// named is what the symbol table says of a place: whether init_module or cleanup_module is there (the relocation
+// may name a local alias or the section), and what the source calls the function.
+type named struct{ role, alias string }
 
-// alias is another named function at the same place: what the source calls it.
-func (r *reader) alias(p kelf.Place, not string) string {
-	t, _ := r.f.Symbols()
-	for i := range t.Len() {
-		s := t.At(i)
-		if !r.same(s, p) || s.Type() != elf.STT_FUNC && s.Type() != elf.STT_NOTYPE {
-			continue
+func names(f *kelf.File, spots map[kelf.Spot]bool) map[kelf.Spot]named {
+	known := make(map[kelf.Spot]named, len(spots))
+	f.SymbolsAt(spots, func(at kelf.Spot, s kelf.Symbol, name []byte) {
+		n := known[at]
+		switch text := string(name); {
+		case text == initName || text == exitName:
+			if n.role == "" {
+				n.role = text
+			}
+		case s.Type() != elf.STT_FUNC && s.Type() != elf.STT_NOTYPE:
+			return
+		case n.alias == "" && text[0] != '$' && text[0] != '.' && !bytes.HasPrefix(name, []byte("__")):
+			n.alias = text
 		}
-		n := string(t.Name(s))
-		if n == "" || n == not || n == "init_module" || n == "cleanup_module" || n[0] == '$' || n[0] == '.' || bytes.HasPrefix([]byte(n), []byte("__")) {
-			continue
-		}
-		return n
-	}
-	return ""
+		known[at] = n
+	})
+	return known
 }
