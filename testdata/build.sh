@@ -81,7 +81,6 @@ build() {
   { echo module_layout; awk '$1 ~ /^[Uw]$/ {print $2}' "$work/undefined"; } | sort -u > "$work/wanted"
   awk -F'\t' 'NR == FNR {want[$1]; next} $2 in want' "$work/wanted" "$r/usr/src/linux-headers-$rel/Module.symvers" > "$out/kernel.symvers"
   sed 's/\t[^\t]*\/b\//\t/; s/\t\/b\//\t/' "$r/b/Module.symvers" > "$out/modules.symvers"
-  if [ "$arch" = amd64 ]; then for m in $mods; do cp "$r/b/$m.mod.c" "$out/$m.mod.c"; done; fi
   echo "$name: $(ls "$out" | wc -l) files, release $rel"
 }
 
