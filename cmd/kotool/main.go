@@ -4,14 +4,11 @@ package main
 import (
 	"context"
 	"os"
-	"os/signal"
 
 	"kotool/internal/cli"
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	status := cli.Run(ctx, cli.NewApp(), os.Args[1:])
-	stop()
-	os.Exit(status)
+	// No signal is caught: nothing needs cleaning up, and an interrupt ends the process with the status that shells expect.
+	os.Exit(cli.Run(context.Background(), cli.NewApp(), os.Args[1:]))
 }

@@ -9,7 +9,6 @@ import (
 	"io"
 	"os"
 	"runtime"
-	"runtime/debug"
 	"strconv"
 
 	"golang.org/x/term"
@@ -81,10 +80,9 @@ func (e *workError) Unwrap() error { return e.err }
 
 // Run runs kotool with args and returns its exit status.
 func Run(ctx context.Context, app *App, args []string) int {
-	// A run over many modules allocates little that lives: a larger heap step costs nothing and saves collections.
-	defer debug.SetGCPercent(debug.SetGCPercent(200))
-	root := newRoot(app)
-	root.SetArgs(withVerb(root, args))
+	verb, args := verbOf(args)
+	root := newRoot(app, verb)
+	root.SetArgs(args)
 	cmd, err := root.ExecuteContextC(ctx)
 	if err == nil {
 		return statusGood

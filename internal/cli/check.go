@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime"
 	"slices"
 	"syscall"
 
@@ -114,11 +113,7 @@ func (o *checkOptions) run(cmd *cobra.Command, args []string) error {
 		}
 		evidence = append(evidence, report.Evidence{Kind: "symvers", Path: p, Text: says})
 	}
-	jobs := o.jobs
-	if jobs == 0 {
-		jobs = runtime.GOMAXPROCS(0)
-	}
-	c := &checker{o: o, t: t, evidence: evidence, out: render.NewOut(func(p []byte) error {
+	c := &checker{o: o, t: t, evidence: evidence, out: render.NewWriter(func(p []byte) error {
 		if o.quiet {
 			return nil
 		}
@@ -130,7 +125,7 @@ func (o *checkOptions) run(cmd *cobra.Command, args []string) error {
 	}
 	progress := o.progress(cmd.Name())
 	defer progress.stop()
-	err = scan.Stream(cmd.Context(), jobs, o.paths(args), func() *source.Buffers { return &source.Buffers{} },
+	err = scan.Stream(cmd.Context(), o.workers(cmd), o.paths(args), func() *source.Buffers { return &source.Buffers{} },
 		func(_ context.Context, pool *source.Buffers, it input, _ func([]byte) error) *draft {
 			return o.draft(pool, it, limit)
 		},

@@ -1,26 +1,65 @@
 package cli
 
 import (
+	"slices"
+
 	"github.com/spf13/cobra"
 
 	"kotool/internal/module"
 	"kotool/internal/report"
 )
 
-// commands makes all commands.
-func commands(g *global) []*cobra.Command {
-	return []*cobra.Command{
-		newInfo(g), newHeader(g), newSections(g), newSymbols(g), newRelocs(g), newDump(g), newExports(g), newImports(g),
-		newVersions(g), newParams(g), newModule(g), newSignature(g),
+// constructors make the commands, by name. One run needs one of them, and making all of them is felt in a run over one small
+// module: newRoot makes the one that was named, and all for help, completion and what is not a command's name.
+var constructors = []struct {
+	names []string // the first is the name, the others are aliases
+	make  func(*global) *cobra.Command
+}{
+	{[]string{"info", "modinfo"}, newInfo},
+	{[]string{"header"}, newHeader},
+	{[]string{"sections"}, newSections},
+	{[]string{"symbols"}, newSymbols},
+	{[]string{"relocs"}, newRelocs},
+	{[]string{"dump"}, newDump},
+	{[]string{"exports"}, newExports},
+	{[]string{"imports"}, newImports},
+	{[]string{"versions", "modversions"}, newVersions},
+	{[]string{"params"}, newParams},
+	{[]string{"module"}, newModule},
+	{[]string{"signature"}, newSignature},
+	{[]string{"check"}, newCheck},
+	{[]string{"version"}, newVersion},
+	{[]string{"man"}, newMan},
+}
 
-		newCheck(g),
-		newVersion(g), newMan(g),
+// isCommand reports whether a command has that name or alias.
+func isCommand(name string) bool {
+	for i := range constructors {
+		if slices.Contains(constructors[i].names, name) {
+			return true
+		}
 	}
+	return false
+}
+
+// commands makes the command of that name, or all commands where none has it.
+func commands(g *global, verb string) []*cobra.Command {
+	var list []*cobra.Command
+	for i := range constructors {
+		c := &constructors[i]
+		if !isCommand(verb) || slices.Contains(c.names, verb) {
+			cmd := c.make(g)
+			cmd.Aliases = c.names[1:]
+			list = append(list, cmd)
+		}
+	}
+	return list
 }
 
 // simple makes a command that shows one thing of each module.
 func simple(g *global, use, short, long, example string, show view) *cobra.Command {
-	in := &inputs{global: g}
+	// All of these read tables, which are parts of a file.
+	in := &inputs{global: g, partial: true}
 	cmd := &cobra.Command{
 		Use: use + " FILE...", Short: short, Long: long + "\n\n" + exitStatusDoc, Example: example, GroupID: groupInspect,
 		Args: cobra.MinimumNArgs(1),
@@ -145,7 +184,6 @@ func newVersions(g *global) *cobra.Command {
   kotool versions -o tsv --no-header hello.ko | cut -f3,4
   kotool versions -o json hello.ko`,
 		whole(func(m *module.Module) report.Report { return report.NewVersions(m) }))
-	cmd.Aliases = []string{"modversions"}
 	return cmd
 }
 

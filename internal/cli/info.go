@@ -23,7 +23,7 @@ type infoOptions struct {
 func newInfo(g *global) *cobra.Command {
 	o := &infoOptions{inputs: inputs{global: g, partial: true}}
 	cmd := &cobra.Command{
-		Use: "info FILE|NAME...", Aliases: []string{"modinfo"}, GroupID: groupInspect,
+		Use: "info FILE|NAME...", GroupID: groupInspect,
 		Short: "Show what modinfo shows: description, licence, aliases, parameters, signature",
 		Long: `Shows the strings of .modinfo, the parameters and the signature, in modinfo's words and
 order. An operand without a slash that is not a file is a module's name or an alias, looked

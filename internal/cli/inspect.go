@@ -8,7 +8,9 @@ import (
 	"iter"
 	"os"
 	"runtime"
+	"runtime/debug"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -32,6 +34,18 @@ type inputs struct {
 func (in *inputs) flags(cmd *cobra.Command) {
 	cmd.Flags().BoolVarP(&in.recursive, "recursive", "r", false, "walk directories for modules")
 	cmd.ValidArgsFunction = completeModules
+}
+
+// workers is how many modules are worked on at once: no more than there are operands, unless those may be directories.
+func (in *inputs) workers(cmd *cobra.Command) int {
+	n := in.jobs
+	if n == 0 {
+		n = runtime.GOMAXPROCS(0)
+	}
+	if !in.recursive {
+		n = min(n, max(1, cmd.Flags().NArg()))
+	}
+	return n
 }
 
 // input is one module to read, or the error of finding it.
@@ -85,9 +99,10 @@ func (in *inputs) inspect(cmd *cobra.Command, list iter.Seq[input], show view) e
 	if err != nil {
 		return err
 	}
-	jobs := in.jobs
-	if jobs == 0 {
-		jobs = runtime.GOMAXPROCS(0)
+	jobs := in.workers(cmd)
+	if in.recursive || cmd.Flags().NArg() > manyModules {
+		// Little of what is allocated lives long: a larger heap saves collections.
+		defer debug.SetGCPercent(debug.SetGCPercent(400))
 	}
 	status, n := statusGood, 0 // n: inputs that have written something
 	progress := in.progress(cmd.Name())
@@ -105,10 +120,23 @@ func (in *inputs) inspect(cmd *cobra.Command, list iter.Seq[input], show view) e
 			return err
 		}
 	}
-	head := true  // the tsv heading is still to come
-	fresh := true // nothing of the current input has been written
+	head := true       // the tsv heading is still to come
+	fresh := true      // nothing of the current input has been written
+	var used sync.Pool // pieces of output that have been written
 	work := func(_ context.Context, w *worker, it input, write func([]byte) error) answer {
-		w.out = render.NewOut(write)
+		w.out = render.NewOut(func(p []byte) ([]byte, error) {
+			if err := write(p); err != nil {
+				return p, err
+			}
+			if jobs == 1 {
+				return p, nil
+			}
+			next, _ := used.Get().(*[]byte)
+			if next == nil {
+				return make([]byte, 0, pieceSize), nil
+			}
+			return *next, nil
+		})
 		return in.one(w, it, limit, show)
 	}
 	err = scan.Stream(cmd.Context(), jobs, list, func() *worker {
@@ -132,7 +160,12 @@ func (in *inputs) inspect(cmd *cobra.Command, list iter.Seq[input], show view) e
 			head = false
 			p = p[end:]
 		}
-		return sink(p)
+		err := sink(p)
+		if jobs > 1 {
+			p = p[:0]
+			used.Put(&p)
+		}
+		return err
 	}, func(it input, a answer) error {
 		if !fresh {
 			n++
@@ -162,6 +195,12 @@ func (in *inputs) inspect(cmd *cobra.Command, list iter.Seq[input], show view) e
 	}
 	return nil
 }
+
+// manyModules is from how many operands on a run is worth preparing for.
+const manyModules = 16
+
+// pieceSize is the capacity of a new piece of output, in bytes: a little more than what is handed over at once.
+const pieceSize = 72 << 10
 
 // headingMark stands before a tsv heading in a worker's output; the reader lets the first through.
 const headingMark = '\x01'

@@ -3,6 +3,7 @@ package cli
 import (
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -35,7 +36,8 @@ type global struct {
 	noHead  bool
 }
 
-func newRoot(app *App) *cobra.Command {
+// newRoot makes the root command, with the command of that name or, where none has it, with all.
+func newRoot(app *App, verb string) *cobra.Command {
 	g := &global{App: app}
 	root := &cobra.Command{
 		Use:   "kotool",
@@ -87,7 +89,14 @@ A file alone is shown as by 'kotool info'. FILE may be - for standard input.
 	)
 	root.SetHelpCommandGroupID(groupAbout)
 	root.SetCompletionCommandGroupID(groupAbout)
-	root.AddCommand(commands(g)...)
+	root.AddCommand(commands(g, verb)...)
+	return root
+}
+
+// Tree is the root command with all others, for those who write their documentation.
+func Tree() *cobra.Command {
+	root := newRoot(&App{Getenv: func(string) string { return "" }, Release: func() string { return "" }}, "")
+	root.InitDefaultCompletionCmd()
 	return root
 }
 
@@ -112,33 +121,31 @@ func run(f func(cmd *cobra.Command, args []string) error) func(*cobra.Command, [
 	}
 }
 
-// withVerb puts "info" before the arguments where the first operand is a file and not a command.
-func withVerb(root *cobra.Command, args []string) []string {
+// valued are the flags of every command that take a value, which must not be mistaken for the verb.
+var valued = []string{"-o", "-j", "--output", "--color", "--jobs", "--max-size"}
+
+// verbOf finds the command's name among the arguments; where a file stands in its place it puts "info" before them.
+func verbOf(args []string) (verb string, full []string) {
 	for i := 0; i < len(args); i++ {
 		a := args[i]
 		switch {
 		case a == "--":
-			return args
-		case a == "-o" || a == "-j" || a == "--output" || a == "--color" || a == "--jobs" || a == "--max-size":
+			return "", args
+		case slices.Contains(valued, a):
 			i++
 			continue
 		case strings.HasPrefix(a, "-") && a != "-":
 			continue
+		case isCommand(a):
+			return a, args
+		case strings.HasPrefix(a, "__complete"):
+			return "", args
+		case a == "-" || strings.ContainsRune(a, os.PathSeparator) || strings.Contains(a, ".ko"):
+			return "info", append([]string{"info"}, args...)
 		}
-		for _, c := range root.Commands() {
-			if c.Name() == a || c.HasAlias(a) {
-				return args
-			}
-		}
-		if strings.HasPrefix(a, "__complete") || a == "help" || a == "completion" {
-			return args
-		}
-		if a == "-" || strings.ContainsRune(a, os.PathSeparator) || strings.Contains(a, ".ko") {
-			return append([]string{"info"}, args...)
-		}
-		return args
+		return "", args
 	}
-	return args
+	return "", args
 }
 
 // safe makes foreign text in a message fit for a terminal.

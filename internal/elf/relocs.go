@@ -3,6 +3,7 @@ package elf
 import (
 	"cmp"
 	"debug/elf"
+	"encoding/binary"
 	"fmt"
 	"slices"
 
@@ -27,6 +28,7 @@ type RelTable struct {
 	Rela    bool
 	n       int
 	size    int
+	plain   bool // little-endian ELF64 with addends and the usual r_info: by far the most
 	ents    []byte
 	f       *File
 }
@@ -60,7 +62,8 @@ func (f *File) Relocs(i int) (*RelTable, error) {
 	rela := s.Type == elf.SHT_RELA
 	data, err := f.Data(i)
 	size := relSize(f.Class, rela)
-	return &RelTable{Section: i, Target: int(s.Info), Rela: rela, n: int(data.Len()) / size, size: size, ents: data.Bytes(), f: f}, err
+	plain := !f.Big && rela && f.Class == elf.ELFCLASS64 && f.Header.Machine != elf.EM_MIPS && f.Header.Machine != elf.EM_SPARCV9
+	return &RelTable{Section: i, Target: int(s.Info), Rela: rela, plain: plain, n: int(data.Len()) / size, size: size, ents: data.Bytes(), f: f}, err
 }
 
 // FileOff is the file offset of entry i.
@@ -75,6 +78,10 @@ func (t *RelTable) FileOff(i int) uint64 {
 // is left out here, as the kernel does.
 func (t *RelTable) At(i int) Rel {
 	b := t.ents[i*t.size : i*t.size+t.size : i*t.size+t.size]
+	if t.plain {
+		return Rel{Off: binary.LittleEndian.Uint64(b), Type: binary.LittleEndian.Uint32(b[8:]),
+			Sym: binary.LittleEndian.Uint32(b[12:]), Addend: int64(binary.LittleEndian.Uint64(b[16:]))}
+	}
 	v := bin.New(b, 0, t.f.Big)
 	if t.f.Class == elf.ELFCLASS32 {
 		info := v.U32(4)

@@ -2,6 +2,7 @@ package elf
 
 import (
 	"debug/elf"
+	"encoding/binary"
 	"errors"
 	"iter"
 
@@ -104,7 +105,11 @@ func (f *File) SymtabAt(i int) (*Symtab, error) {
 func (t *Symtab) At(i int) Symbol {
 	s := Symbol{Index: i}
 	var shndx uint16
-	if t.c32 {
+	if !t.c32 && !t.big {
+		b := t.ents[i*24 : i*24+24 : i*24+24]
+		s.NameOff, s.Info, s.Other, shndx = binary.LittleEndian.Uint32(b), b[4], b[5], binary.LittleEndian.Uint16(b[6:])
+		s.Value, s.Size = binary.LittleEndian.Uint64(b[8:]), binary.LittleEndian.Uint64(b[16:])
+	} else if t.c32 {
 		v := bin.New(t.ents[i*16:i*16+16:i*16+16], 0, t.big)
 		s.NameOff, s.Value, s.Size = v.U32(0), uint64(v.U32(4)), uint64(v.U32(8))
 		s.Info, s.Other, shndx = v.U8(12), v.U8(13), v.U16(14)

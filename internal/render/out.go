@@ -3,12 +3,17 @@ package render
 // Out collects output and hands it on in pieces. Append to B and call Check now and then; Flush at the end.
 type Out struct {
 	B    []byte
-	sink func([]byte) error
+	sink func([]byte) ([]byte, error)
 	err  error
 }
 
-// NewOut makes an Out whose pieces go to sink. The sink must not keep the slice.
-func NewOut(sink func([]byte) error) *Out { return &Out{sink: sink} }
+// NewOut makes an Out whose pieces go to sink. The sink may keep the slice; it returns another one to go on with.
+func NewOut(sink func([]byte) (next []byte, err error)) *Out { return &Out{sink: sink} }
+
+// NewWriter makes an Out that writes its pieces to w, which must not keep them.
+func NewWriter(w func([]byte) error) *Out {
+	return &Out{sink: func(p []byte) ([]byte, error) { return p, w(p) }}
+}
 
 const outChunk = 64 << 10
 
@@ -25,7 +30,7 @@ func (o *Out) Check() bool { return o.check() }
 // Flush writes what has been collected.
 func (o *Out) Flush() {
 	if len(o.B) > 0 && o.err == nil && o.sink != nil {
-		o.err = o.sink(o.B)
+		o.B, o.err = o.sink(o.B)
 	}
 	o.B = o.B[:0]
 }

@@ -104,6 +104,9 @@ func Width(s []byte) int {
 	return len(s)
 }
 
+// WidthOf is Width for strings.
+func WidthOf(s string) int { return Width([]byte(s)) }
+
 // Style is how text is set for a person.
 type Style struct {
 	Palette  *Palette // nil: no colour
@@ -129,25 +132,30 @@ func (t *Table) Text(out *Out, st *Style) {
 		t.tablewriter(out, st)
 		return
 	}
-	widths := t.widths(st)
+	widths := t.Widths(st)
 	row := &Row{}
 	row.emit = func(r *Row) bool {
 		out.B = appendLine(out.B, r, t.Columns, widths, st)
 		return out.check()
 	}
 	if !t.NoHeader && !st.NoHeader {
-		head := &Row{}
-		for i := range t.Columns {
-			head.Mark(RoleHeader).Str(t.Columns[i].Name)
-		}
-		out.B = appendLine(out.B, head, t.Columns, widths, st)
+		t.Heading(out, st)
 	}
 	t.Rows(row)
 	out.check()
 }
 
-// widths finds the width of each column but the last.
-func (t *Table) widths(st *Style) []int {
+// Heading writes the line of headings.
+func (t *Table) Heading(out *Out, st *Style) {
+	head := &Row{}
+	for i := range t.Columns {
+		head.Mark(RoleHeader).Str(t.Columns[i].Name)
+	}
+	out.B = appendLine(out.B, head, t.Columns, t.Widths(st), st)
+}
+
+// Widths finds the width of each column but the last, in cells of a terminal.
+func (t *Table) Widths(st *Style) []int {
 	widths := make([]int, len(t.Columns))
 	measure := false
 	for i := range t.Columns {
@@ -211,16 +219,26 @@ func appendLine(dst []byte, r *Row, cols []Column, widths []int, st *Style) []by
 		}
 		room -= max(w, widths[i])
 	}
+	return append(TrimRight(dst, start), '\n')
+}
+
+// TrimRight takes the blanks off the end of dst, down to start.
+func TrimRight(dst []byte, start int) []byte {
 	end := len(dst)
 	for end > start && dst[end-1] == ' ' {
 		end--
 	}
-	return append(dst[:end], '\n')
+	return dst[:end]
 }
 
+const blanks = "                                                                "
+
 func appendBlanks(dst []byte, n int) []byte {
-	for ; n > 0; n-- {
-		dst = append(dst, ' ')
+	for ; n > len(blanks); n -= len(blanks) {
+		dst = append(dst, blanks...)
+	}
+	if n > 0 {
+		dst = append(dst, blanks[:n]...)
 	}
 	return dst
 }

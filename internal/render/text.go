@@ -3,6 +3,7 @@
 package render
 
 import (
+	"math/bits"
 	"strconv"
 	"unicode"
 	"unicode/utf8"
@@ -12,22 +13,21 @@ const lowerHex = "0123456789abcdef"
 
 // AppendText appends s so that a terminal can be trusted with it: printable UTF-8 passes,
 // every other byte becomes \xNN (\t, \n, \r as such escapes). A backslash stays as it is.
-func AppendText[T string | []byte](dst []byte, s T) []byte {
-	plain := true
-	for i := 0; i < len(s); i++ {
-		if c := s[i]; c < 0x20 || c >= 0x7f {
-			plain = false
-			break
-		}
-	}
-	if plain {
-		return append(dst, s...)
-	}
-	return appendEscaped(dst, string(s), false)
-}
+func AppendText[T string | []byte](dst []byte, s T) []byte { return appendSafe(dst, s, false) }
 
 // AppendLines is AppendText, but newlines and tabs pass: for values that are meant to be read as text.
-func AppendLines(dst []byte, s []byte) []byte { return appendEscaped(dst, string(s), true) }
+func AppendLines[T string | []byte](dst []byte, s T) []byte { return appendSafe(dst, s, true) }
+
+func appendSafe[T string | []byte](dst []byte, s T, lines bool) []byte {
+	for i := 0; i < len(s); i++ {
+		c := s[i]
+		if c >= 0x20 && c < 0x7f || lines && (c == '\n' || c == '\t') {
+			continue
+		}
+		return appendEscaped(append(dst, s[:i]...), string(s[i:]), lines)
+	}
+	return append(dst, s...)
+}
 
 func appendEscaped(dst []byte, s string, lines bool) []byte {
 	for i := 0; i < len(s); {
@@ -69,19 +69,41 @@ func AppendHex(dst []byte, v uint64, digits int) []byte {
 }
 
 func appendHexDigits(dst []byte, v uint64, digits int) []byte {
-	n := 1
-	for x := v >> 4; x != 0; x >>= 4 {
-		n++
+	n := max((bits.Len64(v)+3)/4, digits, 1)
+	for ; n > 16; n-- {
+		dst = append(dst, '0')
 	}
-	n = max(n, digits)
-	for i := n - 1; i >= 0; i-- {
-		if i >= 16 {
-			dst = append(dst, '0')
-			continue
+	return AppendHexFixed(dst, v, n)
+}
+
+// AppendHexFixed appends the lowest digits hexadecimal digits of v, at most 16, without 0x.
+func AppendHexFixed(dst []byte, v uint64, digits int) []byte {
+	var b [16]byte
+	for i := len(b) - 1; i >= len(b)-digits; i-- {
+		b[i] = lowerHex[v&15]
+		v >>= 4
+	}
+	return append(dst, b[len(b)-digits:]...)
+}
+
+// AppendPadded appends s and blanks up to width.
+func AppendPadded(dst []byte, s string, width int) []byte {
+	return appendBlanks(append(dst, s...), width-len(s))
+}
+
+// AppendUintRight appends v in decimal, aligned to the right in width.
+func AppendUintRight(dst []byte, v uint64, width int) []byte {
+	var b [20]byte
+	i := len(b)
+	for {
+		i--
+		b[i] = byte('0' + v%10)
+		if v /= 10; v == 0 {
+			break
 		}
-		dst = append(dst, lowerHex[v>>(4*uint(i))&15])
 	}
-	return dst
+	dst = appendBlanks(dst, width-(len(b)-i))
+	return append(dst, b[i:]...)
 }
 
 // Hex is "0x…" with as many digits as v needs.

@@ -188,28 +188,28 @@ func appendKey(j *render.JSON, k string) []byte {
 	return j.B
 }
 
-// signature lines as kmod makes them.
-func (r *Info) sigEntries(yield func(key, value string)) {
+// sigEntries yields the signature's lines as kmod makes them. The values are valid during the call.
+func (r *Info) sigEntries(yield func(key string, value []byte)) {
 	if r.sig == nil || r.sig.Message == nil && r.sig.Legacy == nil {
 		return
 	}
-	yield("sig_id", r.sig.Trailer.IDTypeName())
-	yield("signer", r.sig.Signer())
-	yield("sig_key", r.sig.KeyID())
-	yield("sig_hashalgo", r.sig.HashAlgo())
-	yield("signature", wrapped(r.sig.Value()))
+	yield("sig_id", []byte(r.sig.Trailer.IDTypeName()))
+	yield("signer", []byte(r.sig.Signer()))
+	yield("sig_key", []byte(r.sig.KeyID()))
+	yield("sig_hashalgo", []byte(r.sig.HashAlgo()))
+	v := r.sig.Value()
+	yield("signature", appendWrapped(make([]byte, 0, 4*len(v)), v))
 }
 
-// wrapped is the signature's bytes, twenty a line, as modinfo breaks them.
-func wrapped(b []byte) string {
-	var out []byte
+// appendWrapped appends the signature's bytes, twenty a line, as modinfo breaks them.
+func appendWrapped(dst, b []byte) []byte {
 	for i := 0; i < len(b); i += 20 {
 		if i > 0 {
-			out = append(out, ":\n\t\t"...)
+			dst = append(dst, ":\n\t\t"...)
 		}
-		out = append(out, sig.Colons(b[i:min(i+20, len(b))])...)
+		dst = sig.AppendColons(dst, b[i:min(i+20, len(b))])
 	}
-	return string(out)
+	return dst
 }
 
 // values yields the values of one field. "filename", the signature's fields, "parm" and "build_id" are made up.
@@ -234,9 +234,9 @@ func (r *Info) values(field string, yield func(v []byte)) {
 			yield(r.entries[i].Value)
 		}
 	}
-	r.sigEntries(func(k, v string) {
+	r.sigEntries(func(k string, v []byte) {
 		if k == field {
-			yield([]byte(v))
+			yield(v)
 		}
 	})
 }
@@ -264,7 +264,7 @@ const keyWidth = 16
 
 // Text implements Texter: modinfo's own form.
 func (r *Info) Text(out *render.Out, st *render.Style) {
-	end, value := byte('\n'), render.AppendLines
+	end, value := byte('\n'), render.AppendLines[[]byte]
 	if r.o.Null {
 		end, value = 0, func(dst, s []byte) []byte { return append(dst, s...) }
 	}
@@ -299,7 +299,7 @@ func (r *Info) Text(out *render.Out, st *render.Style) {
 		line(e.Key, e.Value)
 		out.Check()
 	}
-	r.sigEntries(func(k, v string) { line([]byte(k), []byte(v)) })
+	r.sigEntries(func(k string, v []byte) { line([]byte(k), v) })
 	for i := len(r.params) - 1; i >= 0; i-- {
 		label("parm", r.params[i].text(false))
 	}
@@ -307,13 +307,14 @@ func (r *Info) Text(out *render.Out, st *render.Style) {
 
 // appendLabel is "key:" and blanks up to the column of values.
 func appendLabel(dst []byte, st *render.Style, key []byte) []byte {
-	safe := render.AppendText(nil, key)
-	dst = st.Palette.Paint(dst, render.RoleKey, string(safe))
-	dst = append(dst, ':')
-	for n := render.Width(safe) + 1; n < keyWidth; n++ {
-		dst = append(dst, ' ')
+	at := len(dst)
+	dst = render.AppendText(dst, key)
+	width := render.Width(dst[at:])
+	if st.Palette != nil {
+		text := string(dst[at:])
+		dst = st.Palette.Paint(dst[:at], render.RoleKey, text)
 	}
-	return dst
+	return render.AppendPadded(append(dst, ':'), "", keyWidth-1-width)
 }
 
 // Tables implements Report.
@@ -337,7 +338,7 @@ func (r *Info) TSV() []*render.Table {
 					return
 				}
 			}
-			r.sigEntries(func(k, v string) { put(k, bytes.ReplaceAll([]byte(v), []byte("\n\t\t"), nil)) })
+			r.sigEntries(func(k string, v []byte) { put(k, bytes.ReplaceAll(v, []byte("\n\t\t"), nil)) })
 		},
 	}}
 }

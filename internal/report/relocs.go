@@ -1,6 +1,7 @@
 package report
 
 import (
+	"math/bits"
 	"strconv"
 
 	kelf "kotool/internal/elf"
@@ -13,11 +14,17 @@ type Relocs struct {
 	f    *kelf.File
 	t    *kelf.Symtab
 	tabs []*kelf.RelTable
+	// names keeps texts of symbols that were shown: a few of them are used over and over.
+	names [256]struct {
+		sym  uint32
+		ok   bool
+		text []byte
+	}
 }
 
 // NewRelocs reports relocation tables; t is the symbol table, which may be nil.
 func NewRelocs(f *kelf.File, t *kelf.Symtab, tabs []*kelf.RelTable) *Relocs {
-	return &Relocs{f, t, tabs}
+	return &Relocs{f: f, t: t, tabs: tabs}
 }
 
 // Schema implements Report.
@@ -111,19 +118,25 @@ func (r *Relocs) JSON(j *render.JSON) {
 	j.EndArr()
 }
 
-// widths of the columns, found in one pass over the numbers.
+// widths of the columns: offsets have as many digits as the target's size, types are looked through.
 func (r *Relocs) widths(t *kelf.RelTable) (off, typ int) {
-	var maxOff uint64
+	if t.Target < len(r.f.Sections) {
+		off = (bits.Len64(r.f.Sections[t.Target].Size) + 3) / 4
+	}
 	var last uint32 = 1<<32 - 1
 	for i := range t.Len() {
 		rel := t.At(i)
-		maxOff = max(maxOff, rel.Off)
 		if rel.Type != last || rel.Type2|rel.Type3 != 0 {
 			last = rel.Type
 			typ = max(typ, len(r.appendTypes(nil, rel)))
 		}
 	}
-	return max(8, len(strconv.FormatUint(maxOff, 16))), typ
+	return min(max(8, off), 16), typ
+}
+
+// appendOff appends an offset in at least that many digits; one that lies outside of the target may have more.
+func appendOff(b []byte, off uint64, digits int) []byte {
+	return render.AppendHexFixed(b, off, max(digits, (bits.Len64(off)+3)/4))
 }
 
 func (r *Relocs) appendTypes(b []byte, rel kelf.Rel) []byte {
@@ -135,41 +148,50 @@ func (r *Relocs) appendTypes(b []byte, rel kelf.Rel) []byte {
 	return b
 }
 
-// appendValue is "name + 1c", with REL the implicit addend in parentheses.
-func (r *Relocs) appendValue(b []byte, t *kelf.RelTable, rel kelf.Rel, implicit func(kelf.Rel) (int64, bool)) []byte {
-	name, ok := r.name(rel.Sym)
+// appendName is a relocation's symbol for people.
+func (r *Relocs) appendName(b []byte, sym uint32) []byte {
+	name, ok := r.name(sym)
 	switch {
 	case !ok:
 		b = append(b, "<symbol "...)
-		b = strconv.AppendUint(b, uint64(rel.Sym), 10)
-		b = append(b, " is past the table>"...)
-	case len(name) == 0 && rel.Sym != 0:
-		b = append(b, "<no name>"...)
-	default:
-		b = render.AppendText(b, name)
+		b = strconv.AppendUint(b, uint64(sym), 10)
+		return append(b, " is past the table>"...)
+	case len(name) == 0 && sym != 0:
+		return append(b, "<no name>"...)
 	}
+	return render.AppendText(b, name)
+}
+
+// appendValue is "name + 1c", with REL the implicit addend in parentheses.
+func (r *Relocs) appendValue(b []byte, t *kelf.RelTable, rel kelf.Rel, implicit func(kelf.Rel) (int64, bool)) []byte {
+	e := &r.names[rel.Sym%uint32(len(r.names))]
+	if e.sym != rel.Sym || !e.ok {
+		e.sym, e.ok = rel.Sym, true
+		e.text = r.appendName(e.text[:0], rel.Sym)
+	}
+	b = append(b, e.text...)
 	if t.Rela {
 		return appendAddend(b, rel.Addend)
 	}
 	if a, ok := implicit(rel); ok && a != 0 {
 		b = append(b, " ("...)
-		b = appendAddend(b, a)
+		if a < 0 {
+			b, a = append(b, '-'), -a
+		}
+		b = strconv.AppendUint(b, uint64(a), 16)
 		b = append(b, ')')
 	}
 	return b
 }
 
 func appendAddend(b []byte, a int64) []byte {
-	if len(b) > 0 && b[len(b)-1] != '(' && b[len(b)-1] != ' ' {
-		b = append(b, ' ')
-	}
 	u := uint64(a)
 	if a < 0 {
-		b, u = append(b, "- "...), -u
+		b, u = append(b, " - "...), -u
 	} else {
-		b = append(b, "+ "...)
+		b = append(b, " + "...)
 	}
-	return strconv.AppendUint(b, u, 16)
+	return render.AppendHexFixed(b, u, max(1, (bits.Len64(u)+3)/4))
 }
 
 // Tables implements Report.
@@ -185,7 +207,7 @@ func (r *Relocs) Tables() []*render.Table {
 			Rows: func(row *render.Row) {
 				for i := range t.Len() {
 					rel := t.At(i)
-					row.Append(func(b []byte) []byte { return appendHex0(b, rel.Off, off) })
+					row.Append(func(b []byte) []byte { return appendOff(b, rel.Off, off) })
 					row.Append(func(b []byte) []byte { return r.appendTypes(b, rel) })
 					row.Append(func(b []byte) []byte { return r.appendValue(b, t, rel, implicit) })
 					if !row.Next() {
@@ -195,6 +217,53 @@ func (r *Relocs) Tables() []*render.Table {
 			}})
 	}
 	return list
+}
+
+// Text implements Texter: the tables of Tables, set without going through rows of cells, of which there are too many. A
+// test holds the two together.
+func (r *Relocs) Text(out *render.Out, st *render.Style) {
+	tables := r.Tables()
+	for k, t := range r.tabs {
+		table := tables[k]
+		if k > 0 {
+			out.Str("\n")
+		}
+		if st.Palette != nil {
+			table.N = 0
+			table.Text(out, st)
+			continue
+		}
+		out.Str(table.Title)
+		out.Str("\n")
+		if !st.NoHeader {
+			table.Heading(out, st)
+		}
+		w := table.Widths(st)
+		off := table.Columns[0].Width
+		implicit := r.implicit(t)
+		var typ uint32
+		var name string
+		for i := range t.Len() {
+			rel := t.At(i)
+			b := appendOff(out.B, rel.Off, off)
+			b = append(b, "  "...)
+			if rel.Type2|rel.Type3 != 0 {
+				at := len(b)
+				b = r.appendTypes(b, rel)
+				b = render.AppendPadded(b, "", w[1]+2-(len(b)-at))
+			} else {
+				if rel.Type != typ || name == "" {
+					typ, name = rel.Type, r.typeName(rel.Type)
+				}
+				b = render.AppendPadded(b, name, w[1]+2)
+			}
+			b = r.appendValue(b, t, rel, implicit)
+			out.B = append(render.TrimRight(b, len(out.B)), '\n')
+			if !out.Check() {
+				return
+			}
+		}
+	}
 }
 
 // TSV implements TSVer: one table, each field a column of its own.

@@ -144,7 +144,7 @@ func (r *Symbols) Tables() []*render.Table {
 	return []*render.Table{{Columns: cols, N: n, Rows: func(row *render.Row) {
 		r.each(func(s kelf.Symbol, ex *ExportOf) bool {
 			row.Int(int64(s.Index))
-			row.Append(func(b []byte) []byte { return appendHex0(b, s.Value, digits) })
+			row.Append(func(b []byte) []byte { return render.AppendHexFixed(b, s.Value, digits) })
 			row.Uint(s.Size)
 			row.Str(symType(r.f, s.Type()))
 			row.Str(symBind(s.Bind()))
@@ -164,6 +164,54 @@ func (r *Symbols) Tables() []*render.Table {
 	}}}
 }
 
+// Text implements Texter: the table of Tables, set without going through rows of cells, of which there are too many. A test
+// holds the two together.
+func (r *Symbols) Text(out *render.Out, st *render.Style) {
+	t := r.Tables()[0]
+	if st.Palette != nil {
+		t.N = 0
+		t.Text(out, st)
+		return
+	}
+	if !st.NoHeader {
+		t.Heading(out, st)
+	}
+	w := t.Widths(st)
+	hasExport := len(t.Columns) == 9
+	digits := t.Columns[1].Width
+	sections := make([]string, len(r.f.Sections)) // made safe
+	for i := range sections {
+		sections[i] = render.Text(r.f.SectionName(uint32(i)))
+	}
+	r.each(func(s kelf.Symbol, ex *ExportOf) bool {
+		b := render.AppendUintRight(out.B, uint64(s.Index), w[0])
+		b = append(b, "  "...)
+		b = render.AppendHexFixed(b, s.Value, digits)
+		b = append(b, "  "...)
+		b = render.AppendUintRight(b, s.Size, w[2])
+		b = append(b, "  "...)
+		b = render.AppendPadded(b, symType(r.f, s.Type()), w[3]+2)
+		b = render.AppendPadded(b, symBind(s.Bind()), w[4]+2)
+		b = render.AppendPadded(b, symVis[s.Visibility()], w[5]+2)
+		if !s.Reserved && int64(s.Shndx) < int64(len(sections)) {
+			name := sections[s.Shndx]
+			b = render.AppendPadded(b, name, w[6]+len(name)-render.WidthOf(name)+2)
+		} else {
+			b = render.AppendPadded(b, r.section(s), w[6]+2)
+		}
+		if hasExport {
+			at := len(b)
+			if ex != nil {
+				b = appendExport(b, ex)
+			}
+			b = render.AppendPadded(b, "", w[7]+2-render.Width(b[at:]))
+		}
+		b = render.AppendText(b, r.f.DisplayName(r.t, s))
+		out.B = append(render.TrimRight(b, len(out.B)), '\n')
+		return out.Check()
+	})
+}
+
 // appendExport is "0x12345678 GPL CXL": CRC, licence, namespace, as far as there is one.
 func appendExport(b []byte, ex *ExportOf) []byte {
 	if ex.HasCRC {
@@ -177,15 +225,6 @@ func appendExport(b []byte, ex *ExportOf) []byte {
 	if ex.Namespace != "" {
 		b = append(b, ' ')
 		b = render.AppendText(b, ex.Namespace)
-	}
-	return b
-}
-
-// appendHex0 appends v in exactly digits hexadecimal digits, without 0x.
-func appendHex0(b []byte, v uint64, digits int) []byte {
-	const hex = "0123456789abcdef"
-	for i := digits - 1; i >= 0; i-- {
-		b = append(b, hex[v>>(4*uint(i))&15])
 	}
 	return b
 }

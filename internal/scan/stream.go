@@ -1,3 +1,4 @@
+// Package scan works on many inputs at a time and gives the results in the order of the inputs.
 package scan
 
 import (
@@ -14,7 +15,12 @@ const pieces = 4
 // output of the first unfinished input flows at once, that of the others waits, a few pieces each. After the
 // output of an input its result goes to done. All calls of sink and done come from this goroutine.
 //
-// newWorker makes the state of a worker; work gets it, the input and a write function that copies what it is given.
+// No more than 2*jobs inputs are under way or done and waiting, so that a slow first one stalls output, not memory.
+// With one job everything happens in this goroutine. All goroutines have ended when Stream returns: work that can
+// take long should look at its context.
+//
+// newWorker makes the state of a worker; work gets it, the input and a write function that keeps what it is given:
+// the slice belongs to sink from then on.
 // The first error of sink or done, or the end of the context, stops everything and is returned.
 func Stream[W, I, R any](ctx context.Context, jobs int, inputs iter.Seq[I], newWorker func() W,
 	work func(ctx context.Context, w W, in I, write func([]byte) error) R,
@@ -50,7 +56,7 @@ func Stream[W, I, R any](ctx context.Context, jobs int, inputs iter.Seq[I], newW
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	todo := make(chan *lane)        // to the workers, first come first served
-	order := make(chan *lane, jobs) // to this goroutine, in the order of the inputs
+	order := make(chan *lane, 2*jobs-2) // to this goroutine, in the order of the inputs; it and the sender hold one each
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	defer cancel(nil)
@@ -61,7 +67,7 @@ func Stream[W, I, R any](ctx context.Context, jobs int, inputs iter.Seq[I], newW
 			for l := range todo {
 				l.result = work(ctx, w, l.in, func(p []byte) error {
 					select {
-					case l.out <- append([]byte(nil), p...):
+					case l.out <- p:
 						return nil
 					case <-ctx.Done():
 						return context.Cause(ctx)
@@ -75,6 +81,9 @@ func Stream[W, I, R any](ctx context.Context, jobs int, inputs iter.Seq[I], newW
 		defer close(order)
 		defer close(todo)
 		for in := range inputs {
+			if ctx.Err() != nil {
+				return
+			}
 			l := &lane{in: in, out: make(chan []byte, pieces)}
 			select {
 			case order <- l:

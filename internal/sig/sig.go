@@ -6,7 +6,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"strings"
 
 	"kotool/internal/diag"
 	"kotool/internal/elf"
@@ -204,16 +203,16 @@ func (s *Signature) Value() []byte {
 }
 
 // Colons writes bytes as "3D:46:…".
-func Colons(b []byte) string {
+func Colons(b []byte) string { return string(AppendColons(make([]byte, 0, 3*len(b)), b)) }
+
+// AppendColons appends bytes as "3D:46:…".
+func AppendColons(dst, b []byte) []byte {
 	const hex = "0123456789ABCDEF"
-	var w strings.Builder
-	w.Grow(3 * len(b))
 	for i, c := range b {
 		if i > 0 {
-			w.WriteByte(':')
+			dst = append(dst, ':')
 		}
-		w.WriteByte(hex[c>>4])
-		w.WriteByte(hex[c&15])
+		dst = append(dst, hex[c>>4], hex[c&15])
 	}
-	return w.String()
+	return dst
 }

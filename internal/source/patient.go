@@ -17,25 +17,36 @@ const stall = 1500 * time.Millisecond
 type patient struct {
 	f     *os.File
 	fifo  bool
-	until time.Time // zero: no limit
+	until time.Time // of the first byte; zero: no limit
 	any   bool      // something has been read
 }
 
 func newPatient(f *os.File, mode fs.FileMode) *patient {
 	p := &patient{f: f, fifo: mode&fs.ModeNamedPipe != 0}
-	if name := f.Name(); !strings.HasPrefix(name, "/dev/fd/") && !strings.HasPrefix(name, "/proc/") && name != "/dev/stdin" {
+	if !inherited(f.Name()) {
 		p.until = time.Now().Add(stall)
 	}
 	return p
 }
 
-var errSilent = errors.New("nothing to read (a pipe without a writer, or a silent device)")
+// inherited tells the names by which a process reaches the pipes that it was started with.
+func inherited(name string) bool {
+	return strings.HasPrefix(name, "/dev/fd/") || name == "/dev/stdin" ||
+		strings.HasPrefix(name, "/proc/") && strings.Contains(name, "/fd/")
+}
+
+// ErrSilent says that a pipe or device gave nothing for a while.
+var ErrSilent = errors.New("nothing to read (a pipe without a writer, or a silent device)")
 
 func (p *patient) Read(b []byte) (int, error) {
+	limited := !p.until.IsZero()
 	for {
-		if !p.until.IsZero() {
-			// Where deadlines are not supported reading just waits.
+		// Where deadlines are not supported reading just waits.
+		switch {
+		case limited && p.any:
 			_ = p.f.SetReadDeadline(time.Now().Add(stall))
+		case limited:
+			_ = p.f.SetReadDeadline(p.until)
 		}
 		n, err := p.f.Read(b)
 		switch {
@@ -43,11 +54,11 @@ func (p *patient) Read(b []byte) (int, error) {
 			p.any = true
 			return n, nil
 		case errors.Is(err, os.ErrDeadlineExceeded):
-			return 0, errSilent
-		case err == io.EOF && p.fifo && !p.any && !p.until.IsZero():
-			// Opened before its writer: that reads as an end.
+			return 0, ErrSilent
+		case err == io.EOF && p.fifo && !p.any && limited:
+			// Nobody has opened it for writing yet: that reads as an end.
 			if time.Now().After(p.until) {
-				return 0, errSilent
+				return 0, ErrSilent
 			}
 			time.Sleep(5 * time.Millisecond)
 		default:

@@ -3,6 +3,9 @@
 //
 // Plain files are read with pread into reused buffers, never mapped: a file that is cut short while it is
 // mapped would kill the process.
+//
+// What is neither ELF nor compressed is no module. Unless the caller says Options.Any, no more than its head
+// is read, be it a long text, a device without end or the inside of a compressed file.
 package source
 
 import (
@@ -11,110 +14,128 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math"
 	"os"
-
-	"github.com/klauspost/compress/zstd"
-	"github.com/mikelolasagasti/xz"
 )
 
 // DefaultMaxSize is the largest plain size, in bytes, that is read unless told otherwise.
 const DefaultMaxSize = 1 << 30
 
-// Options say how to open.
-type Options struct {
-	MaxSize uint64 // of the plain bytes; 0: DefaultMaxSize
-	// Partial says that only small ranges will be read: they are read alone, and not the whole file.
-	Partial bool
-	Stdin   io.Reader // what "-" is
-	Pool    *Buffers  // buffers to use again; nil: fresh ones
-	// Any takes files that are neither ELF nor compressed whole as well: lists, logs. Without it only their head is read.
-	Any bool
-}
-
-// Buffers are the buffers and decoders of one worker. One Input at a time may use them.
-type Buffers struct {
-	plain  []byte
-	packed []byte
-	arena  []byte
-	zstd   *zstd.Decoder
-	gzip   gzipReader
-	xz     *xz.Reader
-}
-
-// Input is an open file as plain bytes. It implements elf.Source.
-type Input struct {
-	Path        string
-	Compression string // "none", "gzip", "xz", "zstd"
-	PackedSize  uint64 // bytes of the file as it is
-	// Damage says that the compressed stream is broken: the plain bytes end where it broke.
-	Damage error
-
-	file *os.File // only with partial reads
-	head []byte   // the file's first bytes, with partial reads
-	mem  []byte
-	size uint64
-	pool *Buffers
-}
-
-// headSize is how much of a file is read to see what it is. It holds the ELF header, and for small
+// headSize is how much of a file is read to see what it is, in bytes. It holds the ELF header, and for small
 // modules much of what info wants.
 const headSize = 4096
 
-// Open opens path, "-" for standard input. The error names neither the path nor kotool.
+// enough is how many plain bytes of a damaged stream are worth showing: an ELF header.
+const enough = 64
+
+// inMemory is the largest compressed file that is read whole before it is unpacked, in bytes.
+const inMemory = 16 << 20
+
+// Options say how to open.
+type Options struct {
+	MaxSize uint64 // of the plain bytes; 0: DefaultMaxSize
+	// Partial says that only small ranges will be read. Of a plain regular file those are read alone, not the whole file.
+	Partial bool
+	Stdin   io.Reader // what "-" is
+	Pool    *Buffers  // buffers to use again; nil: fresh ones
+	// Any takes whole what is not ELF as well: lists, logs, kernel images. Without it only the head is read.
+	Any bool
+}
+
+// Input is an open file as plain bytes. It implements elf.Source. One goroutine at a time may use it.
+type Input struct {
+	Path        string
+	Compression string // "none", "gzip", "xz", "zstd"
+	// PackedSize is the size of the file as it is, in bytes; of a stream, what was read of it.
+	PackedSize uint64
+	// Damage says that the compressed stream is broken: the plain bytes end where it broke, or something follows
+	// them that is not part of it. At least an ELF header's worth is there.
+	Damage error
+
+	file *os.File // set when ranges are read on demand
+	head []byte   // the file's first bytes, with file
+	mem  []byte   // all bytes, without file
+	size uint64
+	cut  bool // mem is only the head of something that is not ELF
+	pool *Buffers
+}
+
+// ErrDirectory says that a file was wanted.
+var ErrDirectory = errors.New("is a directory (use -r to walk it)")
+
+// LimitError says that something is larger than Options.MaxSize allows.
+type LimitError struct {
+	Unpacked bool   // the plain bytes of a compressed file are too many, not those of the file itself
+	Size     uint64 // in bytes; 0: not known, only that it is more than Limit
+	Limit    uint64 // in bytes
+}
+
+func (e *LimitError) Error() string {
+	what, size := "size", ""
+	if e.Unpacked {
+		what = "decompressed size"
+	}
+	if e.Size != 0 {
+		size = fmt.Sprintf(" of %d bytes", e.Size)
+	}
+	return fmt.Sprintf("%s%s exceeds the limit of %d bytes (--max-size)", what, size, e.Limit)
+}
+
+// Open opens path, "-" for standard input. The error does not name the path.
+//
+// A regular file is read by its size. Everything else, and the files of /proc that claim to be empty, is read to
+// its end; see patient for those that keep silent.
 func Open(path string, o Options) (*Input, error) {
 	if o.MaxSize == 0 {
 		o.MaxSize = DefaultMaxSize
 	}
+	o.MaxSize = min(o.MaxSize, mostBytes)
 	if o.Pool == nil {
 		o.Pool = &Buffers{}
 	}
 	in := &Input{Path: path, pool: o.Pool}
 	if path == "-" {
 		if o.Stdin == nil {
-			return nil, errors.New("no standard input")
+			return nil, errors.New("there is no standard input")
 		}
-		if err := in.stream(o.Stdin, o); err != nil {
-			return nil, err
-		}
-		return in, nil
+		return in.opened(in.stream(o.Stdin, o))
 	}
 	f, err := openFile(path)
 	if err != nil {
 		return nil, bare(err)
 	}
 	st, err := f.Stat()
-	if err != nil {
-		f.Close()
-		return nil, bare(err)
-	}
 	switch {
+	case err != nil:
 	case st.IsDir():
-		f.Close()
-		return nil, ErrDirectory
-	case !st.Mode().IsRegular():
-		err := in.stream(newPatient(f, st.Mode()), o)
-		f.Close()
-		if err != nil {
-			return nil, err
-		}
-		return in, nil
+		err = ErrDirectory
+	case st.Mode().IsRegular() && st.Size() > 0:
+		err = in.regular(f, uint64(st.Size()), o)
+	default:
+		err = in.stream(newPatient(f, st.Mode()), o)
 	}
-	err = in.regular(f, uint64(max(0, st.Size())), o)
 	if err != nil || in.file == nil {
 		f.Close()
 	}
-	if err != nil {
-		return nil, bare(err)
-	}
-	return in, nil
+	return in.opened(err)
 }
 
-// ErrDirectory says that a file was wanted.
-var ErrDirectory = errors.New("is a directory (use -r to walk it)")
+// opened is the end of Open.
+func (in *Input) opened(err error) (*Input, error) {
+	if err == nil {
+		return in, nil
+	}
+	in.file = nil // closed already
+	in.Close()
+	return nil, bare(err)
+}
+
+// mostBytes is what MaxSize may be at most: make must not panic.
+const mostBytes = min(math.MaxInt/2+1, 1<<40)
 
 // bare takes the path from the os package's errors: callers name it themselves.
 func bare(err error) error {
-	if pe, ok := errors.AsType[*fs.PathError](err); ok {
+	if pe, ok := errors.AsType[*fs.PathError](err); ok && err == error(pe) {
 		return pe.Err
 	}
 	return err
@@ -122,79 +143,97 @@ func bare(err error) error {
 
 // regular reads a regular file of that size.
 func (in *Input) regular(f *os.File, size uint64, o Options) error {
-	in.PackedSize = size
 	p := in.pool
-	head := grow(&p.arena, headSize)[:min(size, headSize)]
+	in.PackedSize = size
+	head := p.alloc(min(size, headSize))
 	if err := readAt(f, head, 0); err != nil {
 		return err
 	}
 	in.Compression = compression(head)
-	if in.Compression != "none" {
-		packed := grow(&p.packed, size)
-		copy(packed, head)
-		if err := readAt(f, packed[len(head):], uint64(len(head))); err != nil {
+	switch limit := in.fileLimit(o); {
+	case size > limit:
+		return &LimitError{Size: size, Limit: limit}
+	case in.Compression != "none" && size > inMemory:
+		return in.unpack(&fileSource{f: f, n: size, pool: p}, head, o, nil)
+	case in.Compression != "none":
+		b, err := rest(f, grow(&p.packed, size), head)
+		if err != nil {
 			return err
 		}
-		return in.unpack(packed, o)
-	}
-	if size > o.MaxSize {
-		return tooLarge(o.MaxSize)
+		return in.unpack(memSource(b), head, o, nil)
 	}
 	in.size = size
 	if o.Partial || !o.Any && !isELF(head) {
 		in.file, in.head = f, head
 		return nil
 	}
-	in.mem = grow(&p.plain, size)
-	copy(in.mem, head)
-	return readAt(f, in.mem[len(head):], uint64(len(head)))
+	var err error
+	in.mem, err = rest(f, grow(&p.plain, size), head)
+	return err
+}
+
+// rest fills b with the file f, of which the head has been read.
+func rest(f *os.File, b, head []byte) ([]byte, error) {
+	n := copy(b, head)
+	return b, readAt(f, b[n:], uint64(n))
+}
+
+// readAt fills b from off; a file that is shorter than it was is an error that says so.
+func readAt(f *os.File, b []byte, off uint64) error {
+	if len(b) == 0 {
+		return nil
+	}
+	n, err := f.ReadAt(b, int64(off))
+	if n == len(b) {
+		return nil
+	}
+	if err == io.EOF {
+		return fmt.Errorf("offset %#x: the file became shorter while it was read: %w", off+uint64(n), io.ErrUnexpectedEOF)
+	}
+	return bare(err)
 }
 
 // stream reads what has no size: a pipe, a device, standard input.
 func (in *Input) stream(r io.Reader, o Options) error {
-	p := in.pool
-	buf := grow(&p.packed, headSize)
-	n, err := io.ReadFull(r, buf)
-	if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
-		return bare(err)
+	t := &tape{src: r, buf: in.pool.packed[:0], limit: headSize, pool: in.pool}
+	defer func() {
+		in.PackedSize = uint64(len(t.buf))
+		in.pool.packed = t.buf
+	}()
+	for t.err == nil && len(t.buf) < headSize {
+		t.fill(headSize - len(t.buf))
 	}
-	whole := err != nil
-	in.Compression = compression(buf[:n])
-	if in.Compression == "none" && !isELF(buf[:n]) && !o.Any {
-		// Whatever this is, it is no module, and it may never end (/dev/zero).
-		in.mem, in.PackedSize, in.size = buf[:n], uint64(n), uint64(n)
-		return nil
+	if t.err != nil && t.err != io.EOF {
+		return t.err
 	}
-	for !whole {
-		if uint64(n) > o.MaxSize {
-			return tooLarge(o.MaxSize)
-		}
-		if n == len(buf) {
-			buf = append(buf, 0)
-			buf = buf[:cap(buf)]
-		}
-		k, err := r.Read(buf[n:])
-		n += k
-		if err == io.EOF {
-			whole = true
-		} else if err != nil {
-			return bare(err)
-		}
-	}
-	p.packed = buf
-	in.PackedSize = uint64(n)
+	in.Compression = compression(t.buf)
+	t.limit = in.fileLimit(o)
 	if in.Compression != "none" {
-		return in.unpack(buf[:n], o)
+		return in.unpack(t, t.buf, o, nil)
 	}
-	if uint64(n) > o.MaxSize {
-		return tooLarge(o.MaxSize)
+	if !isELF(t.buf) && !o.Any {
+		in.cut = t.err == nil
+	} else {
+		for t.err == nil {
+			t.fill(math.MaxInt)
+		}
+		if t.err != io.EOF {
+			return t.err
+		}
+		if uint64(len(t.buf)) > o.MaxSize { // reading the head did not look at that
+			return &LimitError{Limit: o.MaxSize}
+		}
 	}
-	in.mem, in.size = buf[:n], uint64(n)
+	in.mem, in.size = t.buf, uint64(len(t.buf))
 	return nil
 }
 
-func tooLarge(limit uint64) error {
-	return fmt.Errorf("larger than %d bytes, the limit (--max-size)", limit)
+// fileLimit is how large the file itself may be, in bytes: compression may make it a little larger.
+func (in *Input) fileLimit(o Options) uint64 {
+	if in.Compression == "none" {
+		return o.MaxSize
+	}
+	return o.MaxSize + o.MaxSize/8 + chunk
 }
 
 func isELF(head []byte) bool { return bytes.HasPrefix(head, []byte("\x7fELF")) }
@@ -212,33 +251,11 @@ func compression(head []byte) string {
 	return "none"
 }
 
-// grow returns n bytes of *buf, which it makes larger when need be. The content is what it was before.
-func grow(buf *[]byte, n uint64) []byte {
-	if uint64(cap(*buf)) < n {
-		*buf = make([]byte, n, n+n/8)
-	}
-	return (*buf)[:n]
-}
-
-// readAt fills b from off; a file that is shorter than it was is an error that says so.
-func readAt(f *os.File, b []byte, off uint64) error {
-	if len(b) == 0 {
-		return nil
-	}
-	n, err := f.ReadAt(b, int64(off))
-	if n == len(b) {
-		return nil
-	}
-	if err == io.EOF {
-		return fmt.Errorf("offset %#x: the file became shorter while it was read", off+uint64(n))
-	}
-	return bare(err)
-}
-
 // Size is the number of plain bytes.
 func (in *Input) Size() uint64 { return in.size }
 
-// Range returns n plain bytes from off; the caller has made sure that they are there.
+// Range returns n plain bytes from off, which stay valid until Close. The caller has made sure that they lie inside
+// Size. The error is that of reading, io.ErrUnexpectedEOF where the file became shorter.
 func (in *Input) Range(off, n uint64) ([]byte, error) {
 	if in.file == nil {
 		return in.mem[off : off+n : off+n], nil
@@ -246,49 +263,40 @@ func (in *Input) Range(off, n uint64) ([]byte, error) {
 	if h := uint64(len(in.head)); off <= h && n <= h-off {
 		return in.head[off : off+n : off+n], nil
 	}
-	b := in.alloc(n)
-	return b, readAt(in.file, b, off)
+	b := in.pool.alloc(n)
+	if err := readAt(in.file, b, off); err != nil {
+		return nil, err
+	}
+	return b, nil
 }
 
-// alloc takes n bytes from the arena; what was given out before stays valid.
-func (in *Input) alloc(n uint64) []byte {
-	p := in.pool
-	used := uint64(len(p.arena))
-	if used < headSize {
-		used = headSize
-	}
-	if uint64(cap(p.arena))-min(used, uint64(cap(p.arena))) < n {
-		p.arena = make([]byte, 0, max(64<<10, n+n/4))
-		used = 0
-	}
-	p.arena = p.arena[:used+n]
-	return p.arena[used : used+n : used+n]
-}
-
-// All returns all plain bytes.
-func (in *Input) All() ([]byte, error) {
-	if in.file == nil {
+// ReadAll returns all plain bytes, valid until Close. It is an error where no more than the head has been read of a
+// stream that is not ELF: Options.Any reads on.
+func (in *Input) ReadAll() ([]byte, error) {
+	switch {
+	case in.cut:
+		return nil, errors.New("neither ELF nor compressed ELF: only the head was read")
+	case in.file == nil:
 		return in.mem, nil
 	}
-	b := make([]byte, in.size)
-	return b, readAt(in.file, b, 0)
+	b, err := rest(in.file, grow(&in.pool.plain, in.size), in.head)
+	if err != nil {
+		return nil, err
+	}
+	return b, nil
 }
 
-// Close ends the use of the bytes; the buffers may serve another input.
+// Close ends the use of the bytes; the buffers may serve another input. To close again does nothing.
 func (in *Input) Close() error {
-	in.pool.arena = in.pool.arena[:0]
-	if cap(in.pool.plain) > keep {
-		in.pool.plain = nil
+	if in.pool == nil {
+		return nil
 	}
-	if cap(in.pool.packed) > keep {
-		in.pool.packed = nil
-	}
-	in.mem = nil
+	in.pool.release()
+	in.pool, in.mem, in.head, in.size = nil, nil, nil, 0
 	if in.file != nil {
-		return in.file.Close()
+		f := in.file
+		in.file = nil
+		return f.Close()
 	}
 	return nil
 }
-
-// keep is the largest buffer that is kept for the next file, in bytes.
-const keep = 16 << 20

@@ -1,78 +1,22 @@
 package source
 
 import (
-	"bufio"
-	"bytes"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
 	"github.com/mikelolasagasti/xz"
 )
 
-// maxWindow is the largest dictionary or window, in bytes, that a stream may ask for. modules_install uses 1 to 8 MiB.
-const maxWindow = 64 << 20
+// trusted is how much output, in bytes, is collected before it is known how long the whole is. A stream that goes on without
+// having promised its size is first counted to its end, keeping nothing, so that a bomb costs time but no memory.
+const trusted = 32 << 20
 
-// trusted is how much output, in bytes, is collected on a stream's word alone. A stream that goes on without having said how long it
-// will be is first counted to its end, so that a bomb costs time up to the limit, but no memory.
-const trusted = 64 << 20
-
-type gzipReader struct {
-	r   *gzip.Reader
-	buf *bufio.Reader
-}
-
-// reader makes a decoder of the container over packed, reusing the pool's.
-func (p *Buffers) reader(container string, packed []byte) (io.Reader, error) {
-	switch container {
-	case "gzip":
-		if p.gzip.r == nil {
-			p.gzip.buf = bufio.NewReader(nil)
-			p.gzip.r = new(gzip.Reader)
-		}
-		p.gzip.buf.Reset(bytes.NewReader(packed))
-		return p.gzip.r, p.gzip.r.Reset(p.gzip.buf)
-	case "xz":
-		if p.xz == nil {
-			r, err := xz.NewReader(bytes.NewReader(packed), maxWindow)
-			p.xz = r
-			return r, err
-		}
-		return p.xz, p.xz.Reset(bytes.NewReader(packed))
-	default:
-		if p.zstd == nil {
-			d, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(maxWindow), zstd.WithDecoderMaxMemory(1<<62))
-			if err != nil {
-				return nil, err
-			}
-			p.zstd = d
-		}
-		return p.zstd, p.zstd.Reset(bytes.NewReader(packed))
-	}
-}
-
-// promise is the plain size that the container itself states; ok is false where it does not, or not reliably.
-func promise(container string, packed []byte) (size uint64, ok bool) {
-	switch container {
-	case "xz":
-		return xzSize(packed)
-	case "zstd":
-		var h zstd.Header
-		if h.Decode(packed) == nil && h.HasFCS && !h.Skippable {
-			return h.FrameContentSize, true
-		}
-	case "gzip":
-		if n := len(packed); n >= 18 {
-			return uint64(binary.LittleEndian.Uint32(packed[n-4:])), true
-		}
-	}
-	return 0, false
-}
-
-// StreamError says that a compressed stream is broken, so early that nothing of a module came out.
+// StreamError says that a compressed stream is broken: so early that nothing of a module came out where Open returns it,
+// later as an Input's Damage.
 type StreamError struct {
 	Container string
 	Off       int // plain bytes before it broke
@@ -83,32 +27,51 @@ func (e *StreamError) Error() string {
 	return fmt.Sprintf("%s: after %#x plain bytes: %v", e.Container, e.Off, e.Err)
 }
 
+// Unwrap returns the decoder's error.
 func (e *StreamError) Unwrap() error { return e.Err }
 
-// unpack decompresses packed, which may be broken or a bomb, into the pool's plain buffer.
-func (in *Input) unpack(packed []byte, o Options) error {
-	size, known := promise(in.Compression, packed)
-	if known && size > o.MaxSize {
-		return fmt.Errorf("%s: unpacks to %d bytes, more than the limit of %d (--max-size)", in.Compression, size, o.MaxSize)
+// unpack decompresses src, which begins with head and may be broken or a bomb, into the pool's plain buffer.
+//
+// Memory stays small until there is reason to believe in the output: what is not ELF is left after its head (without
+// Options.Any); a promised size beyond the limit is refused at once; the first buffer is no more than 64 times the
+// input; and beyond trusted bytes a buffer is made only for a size that was promised or counted.
+//
+// The zstd decoder keeps back the last block of a frame whose checksum is wrong. Then it is read again without looking at
+// checksums, and the first error is passed as damage; nil otherwise.
+func (in *Input) unpack(src packedSource, head []byte, o Options, damage error) error {
+	size, firm := promised(in.Compression, head, src)
+	if size > o.MaxSize {
+		if firm {
+			return in.wrap(&LimitError{Unpacked: true, Size: size, Limit: o.MaxSize})
+		}
+		size = 0
 	}
-	r, err := in.pool.reader(in.Compression, packed)
+	first := min(8*src.size()+chunk, trusted)
+	if size > 0 {
+		first = min(size+1, 64*src.size()+1<<20, trusted) // one byte more, to meet the end
+	}
+	r, err := in.pool.decoder(in.Compression, src.rewind(), damage != nil)
 	if err != nil {
-		return &StreamError{in.Compression, 0, ended(err)}
+		return in.broken(src, 0, err)
 	}
-	first := uint64(len(packed))*8 + 64<<10
-	if known {
-		first = min(size+1, first*8) // one more byte than promised shows a broken promise
-	}
-	buf := in.pool.plain
-	if uint64(cap(buf)) < min(first, trusted) {
-		buf = make([]byte, 0, min(first, trusted))
-	}
-	buf = buf[:0]
+	buf := grow(&in.pool.plain, first)
+	buf = buf[:0:cap(buf)]
 	checked := o.Any
 	for {
 		if len(buf) == cap(buf) {
-			if buf, err = in.more(buf, size, known, packed, o); err != nil {
-				return err
+			have := uint64(len(buf))
+			if have >= trusted && size < have {
+				if size, err = in.count(r, have, o.MaxSize); err != nil {
+					return err
+				}
+				// The decoder is at the end: once more, from the beginning.
+				if r, err = in.pool.decoder(in.Compression, src.rewind(), damage != nil); err != nil {
+					return in.broken(src, 0, err)
+				}
+				in.pool.plain, buf = nil, nil
+				buf = make([]byte, 0, size+1)
+			} else {
+				buf = larger(buf, size, o.MaxSize)
 			}
 		}
 		room := buf[len(buf):cap(buf)]
@@ -118,11 +81,11 @@ func (in *Input) unpack(packed []byte, o Options) error {
 		n, err := r.Read(room)
 		buf = buf[:len(buf)+n]
 		if uint64(len(buf)) > o.MaxSize {
-			return fmt.Errorf("%s: unpacks to more than %d bytes, the limit (--max-size)", in.Compression, o.MaxSize)
+			return in.wrap(&LimitError{Unpacked: true, Limit: o.MaxSize})
 		}
 		if !checked && len(buf) >= 4 {
-			if checked = true; !isELF(buf) {
-				// Not a module, however much of it there is.
+			checked = true
+			if in.cut = !isELF(buf) && err == nil; in.cut {
 				err = io.EOF
 			}
 		}
@@ -130,109 +93,81 @@ func (in *Input) unpack(packed []byte, o Options) error {
 			break
 		}
 		if err != nil {
-			err = &StreamError{in.Compression, len(buf), ended(err)}
-			if len(buf) < 64 {
+			again := damage == nil && errors.Is(err, zstd.ErrCRCMismatch)
+			err = in.broken(src, len(buf), err)
+			if again {
+				return in.unpack(src, head, o, err)
+			}
+			if _, ok := err.(*StreamError); !ok || len(buf) < enough {
 				return err
 			}
 			in.Damage = err
 			break
 		}
 	}
+	if in.Damage == nil && !in.cut {
+		in.Damage = damage
+	}
 	in.pool.plain = buf
 	in.mem, in.size = buf, uint64(len(buf))
 	return nil
 }
 
-// more makes room after buf, which is full: doubling, within what is promised and the limit.
-func (in *Input) more(buf []byte, size uint64, known bool, packed []byte, o Options) ([]byte, error) {
+func (in *Input) wrap(err error) error { return fmt.Errorf("%s: %w", in.Compression, err) }
+
+// broken makes the error of a decoder that failed after so many plain bytes: that of reading src, if it is that, else a *StreamError.
+func (in *Input) broken(src packedSource, after int, err error) error {
+	if e := src.failed(); e != nil {
+		return in.wrap(e)
+	}
+	return &StreamError{in.Compression, after, cause(err)}
+}
+
+// larger makes room after buf: doubling, or as much as was promised once that is believable.
+func larger(buf []byte, size, limit uint64) []byte {
 	have := uint64(len(buf))
-	want := max(64<<10, 2*have)
-	if want > trusted {
-		if !known || size <= have {
-			n, err := in.count(packed, o.MaxSize)
-			if err != nil {
-				return nil, err
-			}
-			size = n
-		}
-		want = max(size+1, have+1)
+	want := min(max(chunk, 2*have), trusted)
+	if have >= trusted || size > have && size < want {
+		want = size + 1
 	}
-	want = min(want, o.MaxSize+1)
-	if want <= have {
-		return nil, fmt.Errorf("%s: unpacks to more than %d bytes, the limit (--max-size)", in.Compression, o.MaxSize)
-	}
-	b := make([]byte, have, want)
+	b := make([]byte, have, max(have+1, min(want, limit+1)))
 	copy(b, buf)
-	return b, nil
+	return b
 }
 
-// count decompresses once more, keeping nothing, and returns how many bytes there are.
-func (in *Input) count(packed []byte, limit uint64) (uint64, error) {
-	p := &Buffers{}
-	defer p.free()
-	r, err := p.reader(in.Compression, packed)
-	if err != nil {
-		return 0, err
-	}
-	n, err := io.CopyN(io.Discard, r, int64(min(limit, 1<<62))+1)
-	if uint64(n) > limit {
-		return 0, fmt.Errorf("%s: unpacks to more than %d bytes, the limit (--max-size)", in.Compression, limit)
-	}
-	return uint64(n), nil // an error is met again, with the bytes before it
-}
-
-func (p *Buffers) free() {
-	if p.zstd != nil {
-		p.zstd.Close()
+// count reads to the end of r, of which have bytes were read, keeping nothing, and returns how many bytes there are. Where
+// the stream is broken the count ends; the same will be met when it is read again.
+func (in *Input) count(r io.Reader, have, limit uint64) (uint64, error) {
+	scratch := in.pool.alloc(chunk)
+	for {
+		n, err := r.Read(scratch)
+		have += uint64(n)
+		if have > limit {
+			return 0, in.wrap(&LimitError{Unpacked: true, Limit: limit})
+		}
+		if err != nil {
+			return have, nil
+		}
 	}
 }
 
-// ended says "the stream is cut short" for the errors that mean it.
-func ended(err error) error {
-	if errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) {
-		return errors.New("the stream is cut short")
+// cause says in the same words what the decoders say in theirs.
+func cause(err error) error {
+	switch {
+	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF), errors.Is(err, xz.ErrBuf):
+		return errCut
+	case errors.Is(err, xz.ErrFormat), errors.Is(err, gzip.ErrHeader), errors.Is(err, zstd.ErrMagicMismatch):
+		return errGarbage
+	case errors.Is(err, xz.ErrMemlimit), errors.Is(err, zstd.ErrWindowSizeExceeded):
+		return errWindow
+	case errors.Is(err, xz.ErrData), errors.Is(err, xz.ErrOptions), errors.Is(err, xz.ErrUnsupportedCheck):
+		return errors.New(strings.TrimPrefix(err.Error(), "xz: "))
 	}
 	return err
 }
 
-// xzSize adds up the sizes in an xz file's index. ok is false for what is not one plain stream: more
-// streams, padding, damage.
-//
-// Source: The .xz File Format 1.2, sections 2.1.2 (footer) and 4 (index).
-func xzSize(b []byte) (size uint64, ok bool) {
-	const footer, header = 12, 12
-	n := len(b)
-	if n < footer+header || b[n-2] != 'Y' || b[n-1] != 'Z' {
-		return 0, false
-	}
-	backward := (uint64(binary.LittleEndian.Uint32(b[n-8:])) + 1) * 4
-	if backward > uint64(n-footer-header) {
-		return 0, false
-	}
-	index := b[uint64(n-footer)-backward : n-footer]
-	if len(index) == 0 || index[0] != 0 {
-		return 0, false
-	}
-	index = index[1:]
-	next := func() uint64 {
-		v, k := binary.Uvarint(index)
-		if k <= 0 {
-			ok = false
-			return 0
-		}
-		index = index[k:]
-		return v
-	}
-	ok = true
-	var packed uint64
-	for records := next(); records > 0 && ok; records-- {
-		packed += (next() + 3) &^ 3
-		u := next()
-		if size+u < size {
-			return 0, false
-		}
-		size += u
-	}
-	// With more than one stream the blocks do not reach back to the first header.
-	return size, ok && packed+backward+footer+header == uint64(n)
-}
+var (
+	errCut     = errors.New("the stream is cut short")
+	errGarbage = errors.New("what follows is not a compressed stream, or its header is damaged")
+	errWindow  = fmt.Errorf("needs a dictionary or window of more than %d MiB", maxWindow>>20)
+)

@@ -21,42 +21,52 @@ func IsModuleName(name string) bool {
 	return false
 }
 
-// Expand yields the operands. With recursive, a directory is replaced by the modules below it, in sorted order;
-// symbolic links to directories in it are not followed. An error belongs to the path beside it, and the rest follows.
+// Expand yields the operands in their order. With recursive, a directory is replaced by the modules below it, in sorted
+// order; symbolic links to directories in it are not followed. An error belongs to the path beside it, and the rest follows.
 func Expand(paths []string, recursive bool) iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
 		for _, p := range paths {
-			if st, err := os.Stat(p); p == "-" || err != nil || !st.IsDir() || !recursive {
-				// What cannot be opened says so when it is opened.
-				if !yield(p, nil) {
-					return
-				}
-				continue
+			// What cannot be opened says so when it is opened.
+			ok := false
+			if recursive && p != "-" && isDir(p) {
+				ok = walk(p, yield)
+			} else {
+				ok = yield(p, nil)
 			}
-			stop := false
-			root := p
-			if st, err := os.Lstat(p); err == nil && st.Mode()&fs.ModeSymlink != 0 {
-				root = p + string(filepath.Separator) // a link that was named is followed
-			}
-			_ = filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
-				switch {
-				case err != nil:
-					if stop = !yield(path, bare(err)); stop {
-						return fs.SkipAll
-					}
-					if d != nil && d.IsDir() {
-						return fs.SkipDir
-					}
-				case !d.IsDir() && IsModuleName(d.Name()):
-					if stop = !yield(path, nil); stop {
-						return fs.SkipAll
-					}
-				}
-				return nil
-			})
-			if stop {
+			if !ok {
 				return
 			}
 		}
 	}
+}
+
+// isDir reports whether path is a directory, or a link to one.
+func isDir(path string) bool {
+	st, err := os.Stat(path)
+	return err == nil && st.IsDir()
+}
+
+// walk yields the modules below root; false: yield wants no more.
+func walk(root string, yield func(string, error) bool) bool {
+	if st, err := os.Lstat(root); err == nil && st.Mode()&fs.ModeSymlink != 0 {
+		root += string(filepath.Separator) // a link that was named is followed
+	}
+	more := true
+	_ = filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			more = yield(path, bare(err))
+		case d.IsDir() || !IsModuleName(d.Name()) || d.Type()&fs.ModeSymlink != 0 && isDir(path):
+		default:
+			more = yield(path, nil)
+		}
+		switch {
+		case !more:
+			return fs.SkipAll
+		case err != nil && d != nil && d.IsDir():
+			return fs.SkipDir
+		}
+		return nil
+	})
+	return more
 }
