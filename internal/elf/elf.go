@@ -53,6 +53,9 @@ type Header struct {
 	Shstrndx  uint16
 }
 
+// Class is EI_CLASS as it stands in the file.
+func (h *Header) Class() elf.Class { return elf.Class(h.Ident[elf.EI_CLASS]) }
+
 // Section is a section header and its name.
 type Section struct {
 	Index   int

@@ -37,7 +37,7 @@ func (r *Sections) JSON(j *render.JSON) {
 		j.KUint("info", uint64(s.Info))
 		j.KUint("align", s.Align)
 		j.KUint("entsize", s.Entsize)
-		j.KStr("flags_text", flagLetters(r.f, s.Flags))
+		j.KStr("flags_text", FlagLetters(r.f, s.Flags))
 		j.KStrOrNull("holds", Holds(r.f, s))
 		j.End()
 		if !j.Spill() {
@@ -64,7 +64,7 @@ func (r *Sections) Tables() []*render.Table {
 				row.Hex(s.Off, 1)
 				row.Hex(s.Size, 1)
 				row.Uint(s.Entsize)
-				row.Str(flagLetters(r.f, s.Flags))
+				row.Str(FlagLetters(r.f, s.Flags))
 				row.Uint(uint64(s.Link))
 				row.Uint(uint64(s.Info))
 				row.Uint(s.Align)
@@ -77,8 +77,8 @@ func (r *Sections) Tables() []*render.Table {
 	}}
 }
 
-// flagLetters spells section flags as readelf does.
-func flagLetters(f *kelf.File, flags elf.SectionFlag) string {
+// FlagLetters spells section flags as readelf does.
+func FlagLetters(f *kelf.File, flags elf.SectionFlag) string {
 	var b [32]byte
 	dst := b[:0]
 	add := func(bit elf.SectionFlag, c byte) {

@@ -273,3 +273,11 @@ func symType(f *kelf.File, t elf.SymType) string {
 	}
 	return strconv.Itoa(int(t))
 }
+
+// Words are a symbol's enumerations by their standard names.
+type Words struct{ Type, Bind, Visibility string }
+
+// SymbolWords names a symbol's type, binding and visibility.
+func SymbolWords(f *kelf.File, s kelf.Symbol) Words {
+	return Words{symType(f, s.Type()), symBind(s.Bind()), symVis[s.Visibility()]}
+}

@@ -103,7 +103,7 @@ func (r *ThisModule) Tables() []*render.Table {
 		{key: "name", value: fmt.Sprintf("%s (%s)", r.t.Name, where), role: render.RoleName},
 		{key: "sizeof(struct module)", value: fmt.Sprintf("%#x (%d bytes)", r.t.Size, r.t.Size)},
 		{key: "alignment", value: fmt.Sprint(r.t.Align)},
-		{key: "flags", value: flagLetters(r.m.File, r.t.Flags)},
+		{key: "flags", value: FlagLetters(r.m.File, r.t.Flags)},
 		{key: "init", value: r.funcText(r.t.Init)},
 		{key: "exit", value: r.funcText(r.t.Exit)},
 	}

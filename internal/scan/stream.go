@@ -55,7 +55,7 @@ func Stream[W, I, R any](ctx context.Context, jobs int, inputs iter.Seq[I], newW
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	todo := make(chan *lane)        // to the workers, first come first served
+	todo := make(chan *lane)            // to the workers, first come first served
 	order := make(chan *lane, 2*jobs-2) // to this goroutine, in the order of the inputs; it and the sender hold one each
 	var wg sync.WaitGroup
 	defer wg.Wait()

@@ -123,10 +123,11 @@ func (in *Input) broken(src packedSource, after int, err error) error {
 	return &StreamError{in.Compression, after, cause(err)}
 }
 
-// larger makes room after buf: doubling, or as much as was promised once that is believable.
+// larger makes room after buf: four times as much, so that little is left behind, or as much as was promised once that is
+// believable.
 func larger(buf []byte, size, limit uint64) []byte {
 	have := uint64(len(buf))
-	want := min(max(chunk, 2*have), trusted)
+	want := min(max(chunk, 4*have), trusted)
 	if have >= trusted || size > have && size < want {
 		want = size + 1
 	}
