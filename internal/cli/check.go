@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -190,10 +189,10 @@ func (o *checkOptions) draft(pool *source.Buffers, it input, limit uint64) *draf
 	}
 	src, err := source.Open(it.path, source.Options{MaxSize: limit, Partial: true, Stdin: o.In, Pool: pool})
 	if err != nil {
-		if unreadable(err) {
-			return &draft{err: err}
+		if _, broken := errors.AsType[*source.StreamError](err); broken {
+			return &draft{notELF: err} // a broken xz, say: no module
 		}
-		return &draft{notELF: err}
+		return &draft{err: err}
 	}
 	defer src.Close()
 	m, err := module.Decode(src, module.Meta{Path: it.path, Compression: src.Compression, PackedSize: src.PackedSize, Damage: src.Damage})
@@ -213,17 +212,6 @@ func (o *checkOptions) draft(pool *source.Buffers, it input, limit uint64) *draf
 	}
 	d.findings = m.Findings
 	return d
-}
-
-// unreadable tells a file that could not be read from one that holds no module: a broken xz, say.
-func unreadable(err error) bool {
-	if _, ok := errors.AsType[*source.LimitError](err); ok {
-		return true
-	}
-	if _, ok := errors.AsType[syscall.Errno](err); ok {
-		return true
-	}
-	return errors.Is(err, source.ErrDirectory)
 }
 
 // pending is a module whose answer has not been given yet.

@@ -268,6 +268,9 @@ func (in *inputs) failed(w *worker, it input, err error) answer {
 		}
 		w.out.Flush()
 	}
+	if _, ok := errors.AsType[*notFoundError](err); ok {
+		return answer{status: statusBad, err: err}
+	}
 	return answer{status: statusTrouble, err: err}
 }
 

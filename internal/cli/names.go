@@ -14,6 +14,11 @@ func exists(p string) bool {
 	return err == nil
 }
 
+// notFoundError says that a tree has no module of a name: an answer, though a bad one.
+type notFoundError struct{ dir string }
+
+func (e *notFoundError) Error() string { return "module not found in " + e.dir }
+
 // names looks modules up by name or alias in lib/modules; the tree is opened when the first name comes.
 type names struct {
 	o    *infoOptions
@@ -40,14 +45,14 @@ func (n *names) open() (*modtree.Tree, error) {
 func (n *names) lookup(name string) []input {
 	tree, err := n.open()
 	if err != nil {
-		return []input{{path: name, err: fmt.Errorf("module not found: %w", err)}}
+		return []input{{path: name, err: fmt.Errorf("modules of that kernel: %w", err)}}
 	}
 	hits, err := tree.Lookup(name)
 	if err != nil {
 		return []input{{path: name, err: err}}
 	}
 	if len(hits) == 0 {
-		return []input{{path: name, err: fmt.Errorf("module not found in %s", tree.Dir)}}
+		return []input{{path: name, err: &notFoundError{tree.Dir}}}
 	}
 	var list []input
 	for _, h := range hits {

@@ -290,9 +290,14 @@ func (r *Info) Text(out *render.Out, st *render.Style) {
 		out.B = appendLabel(out.B, st, []byte(key))
 		out.B = append(value(out.B, v), end)
 	}
+	entries := r.entries
+	if r.builtin && len(entries) > 0 { // modinfo begins with the name here
+		label("name", entries[0].Value)
+		entries = entries[1:]
+	}
 	label("filename", []byte(r.o.Path))
-	for i := range r.entries {
-		e := &r.entries[i]
+	for i := range entries {
+		e := &entries[i]
 		if k := string(e.Key); k == "parm" || k == "parmtype" {
 			continue
 		}

@@ -24,8 +24,21 @@ func sample(n int) []byte {
 
 func packGzip(t testing.TB, plain []byte) []byte {
 	t.Helper()
+	return gzipLevel(t, plain, gzip.BestSpeed)
+}
+
+func storedGzip(t testing.TB, plain []byte) []byte {
+	t.Helper()
+	return gzipLevel(t, plain, gzip.NoCompression)
+}
+
+func gzipLevel(t testing.TB, plain []byte, level int) []byte {
+	t.Helper()
 	var b bytes.Buffer
-	w := gzip.NewWriter(&b)
+	w, err := gzip.NewWriterLevel(&b, level)
+	if err != nil {
+		t.Fatal(err)
+	}
 	if _, err := w.Write(plain); err != nil {
 		t.Fatal(err)
 	}

@@ -129,3 +129,15 @@ func TestASocketIsAnError(t *testing.T) {
 		t.Error("no error")
 	}
 }
+
+func TestAFileOfProcIsReadThoughItClaimsToBeEmpty(t *testing.T) {
+	t.Parallel()
+	const path = "/proc/self/maps"
+	if st, err := os.Stat(path); err != nil || st.Size() != 0 {
+		t.Skip("there is no such file here")
+	}
+	in, err := Open(path, Options{Any: true})
+	if err != nil || in.Size() == 0 {
+		t.Errorf("got %v, %d bytes", err, in.Size())
+	}
+}

@@ -4,8 +4,6 @@ package symvers
 import (
 	"bytes"
 	"fmt"
-	"hash/maphash"
-	"iter"
 	"math"
 )
 
@@ -27,44 +25,24 @@ func (s *Symbol) GPL() bool {
 // InKernel reports whether the kernel image itself exports the symbol.
 func (s *Symbol) InKernel() bool { return len(s.Module) == 0 || string(s.Module) == "vmlinux" }
 
-// Table is a Module.symvers, indexed by name.
-type Table struct {
-	data  []byte
-	rows  []row
-	slots []uint32 // open addressing: row number plus one
-	seed  maphash.Seed
-	// HasExport says that the rows tell the kind of export, so that GPL-only is known.
-	HasExport bool
-	// HasNamespace says that the rows have a column for the namespace.
-	HasNamespace bool
-	// HasCRC says that at least one CRC is not 0: the kernel has CONFIG_MODVERSIONS.
-	HasCRC bool
-}
-
-// row holds offsets in the file rather than slices: a table may have millions.
-type row struct {
-	crc       uint32
-	line      uint32
-	name      uint32
-	nameLen   uint16
-	exportLen uint16
-	export    uint32
-	module    uint32
-	moduleLen uint16
-	nsLen     uint16
-	ns        uint32
-	nextSame  uint32 // row number plus one of the next row of the same name
-	tail      uint32 // in the first row of a name: row number plus one of the last
-}
-
 // LineError says in which line a file is not what it should be.
 type LineError struct {
-	Line int
+	Line int // 1 is the first
 	Text string
-	Hint string
+	Hint string // what to give instead; empty where nothing is known
 }
 
 func (e *LineError) Error() string { return fmt.Sprintf("line %d: %s", e.Line, e.Text) }
+
+// hintSymvers goes with every kind of file that is given in place of a Module.symvers.
+const hintSymvers = "give the kernel build's Module.symvers; an image or a module goes to --against"
+
+// parser is the state between rows.
+type parser struct {
+	t       *Table
+	columns int  // of the first row; 4 and 5 are one form, since the last column may be empty
+	last    bool // the row has no newline: the file may have been cut there
+}
 
 // Parse reads a Module.symvers in any of its historic forms, with tabs or spaces:
 //
@@ -74,6 +52,8 @@ func (e *LineError) Error() string { return fmt.Sprintf("line %d: %s", e.Line, e
 //	CRC symbol namespace module export    5.4
 //	CRC symbol module export namespace    from 5.6 on
 //
+// The rows of a file are all of one form; only an empty namespace at the end may be left out with its tab, as editors
+// do. Which of the two forms with five columns it is, each row tells: the kind of export is one of a few words.
 // The table keeps data. A row that is none of these is a *LineError.
 //
 // Source: scripts/mod/modpost.c: write_dump, read_dump.
@@ -82,44 +62,71 @@ func Parse(data []byte) (*Table, error) {
 		return nil, fmt.Errorf("%d bytes are more than a Module.symvers can have", len(data))
 	}
 	if bytes.HasPrefix(data, []byte("\x7fELF")) {
-		return nil, &LineError{1, "this is an ELF file", "give the kernel build's Module.symvers; an image or a module goes to --against"}
+		return nil, &LineError{1, "this is an ELF file", hintSymvers}
 	}
-	t := &Table{data: data, seed: maphash.MakeSeed()}
-	t.rows = make([]row, 0, min(len(data)/48+1, 1<<20))
+	if i := bytes.IndexByte(data, 0); i >= 0 {
+		return nil, &LineError{1 + bytes.Count(data[:i], []byte{'\n'}), "a NUL byte: this is not text", hintSymvers}
+	}
+	p := parser{t: newTable(data)}
 	for pos, line := 0, 1; pos < len(data); line++ {
 		end := bytes.IndexByte(data[pos:], '\n')
 		if end < 0 {
-			end = len(data) - pos
+			end, p.last = len(data)-pos, true
 		}
-		s := bytes.TrimRight(data[pos:pos+end], "\r")
-		if len(bytes.TrimSpace(s)) > 0 {
-			if err := t.parseRow(s, pos, line); err != nil {
+		s := data[pos : pos+end]
+		for len(s) > 0 && s[len(s)-1] == '\r' {
+			s = s[:len(s)-1]
+		}
+		if !blank(s) {
+			if err := p.row(s, pos, line); err != nil {
 				return nil, err
 			}
 		}
 		pos += end + 1
 	}
-	t.index()
-	return t, nil
+	p.t.index()
+	return p.t, nil
+}
+
+// blank reports whether a line has nothing in it.
+func blank(s []byte) bool {
+	for _, c := range s {
+		if c != ' ' && c != '\t' && c != '\r' {
+			return false
+		}
+	}
+	return true
 }
 
 // field is a part of a line, by offsets in it.
 type field struct{ from, to int }
 
-// split cuts a line at tabs, or where it has none at runs of blanks. More than six fields are not told apart.
-func split(s []byte, f *[6]field) int {
+// maxFields is one more than a row can have: enough to see that there are too many.
+const maxFields = 6
+
+// split cuts a line at tabs, or where it has none at runs of blanks. More than maxFields are not told apart.
+func split(s []byte, f *[maxFields]field) int {
 	n := 0
-	if bytes.IndexByte(s, '\t') >= 0 {
-		from := 0
-		for i := 0; i <= len(s) && n < len(f); i++ {
-			if i == len(s) || s[i] == '\t' {
-				f[n] = field{from, i}
-				n++
-				from = i + 1
-			}
-		}
-		return n
+	tab := bytes.IndexByte(s, '\t')
+	if tab < 0 {
+		return splitBlanks(s, f)
 	}
+	for from := 0; ; {
+		f[n] = field{from, from + tab}
+		n++
+		from += tab + 1
+		if n == len(f) {
+			return n
+		}
+		if tab = bytes.IndexByte(s[from:], '\t'); tab < 0 {
+			f[n] = field{from, len(s)}
+			return n + 1
+		}
+	}
+}
+
+func splitBlanks(s []byte, f *[maxFields]field) int {
+	n := 0
 	for i := 0; i < len(s) && n < len(f); {
 		for i < len(s) && s[i] == ' ' {
 			i++
@@ -136,22 +143,35 @@ func split(s []byte, f *[6]field) int {
 	return n
 }
 
+// isExport reports whether a column is the kind of export.
 func isExport(b []byte) bool {
-	return bytes.HasPrefix(b, []byte("EXPORT_")) || string(b) == "(unknown)"
+	return len(b) > 7 && string(b[:7]) == "EXPORT_" || string(b) == "(unknown)"
 }
 
-func (t *Table) parseRow(s []byte, pos, line int) error {
+// known reports whether a kind of export is one that modpost writes, and not the beginning of one.
+//
+// Source: scripts/mod/modpost.c: export_list (5.10).
+func known(export []byte) bool {
+	switch string(export) {
+	case "EXPORT_SYMBOL", "EXPORT_SYMBOL_GPL", "EXPORT_SYMBOL_GPL_FUTURE", "EXPORT_UNUSED_SYMBOL", "EXPORT_UNUSED_SYMBOL_GPL", "(unknown)":
+		return true
+	}
+	return false
+}
+
+// row adds the row s, which begins at pos in the file.
+func (p *parser) row(s []byte, pos, line int) error {
 	bad := func(format string, args ...any) error {
 		e := &LineError{Line: line, Text: fmt.Sprintf(format, args...)}
-		if looksLikeMap(s) {
-			e.Hint = "this looks like a System.map; give it as --system-map, and the build tree's Module.symvers here"
+		switch {
+		case looksLikeMap(s):
+			e.Hint = "this looks like a System.map; give the Module.symvers of the same build"
+		case p.last && p.t.Len() > 0:
+			e.Hint = "the line has no newline: the file may have been cut short"
 		}
 		return e
 	}
-	if bytes.IndexByte(s, 0) >= 0 {
-		return bad("a NUL byte: this is not text")
-	}
-	var f [6]field
+	var f [maxFields]field
 	n := split(s, &f)
 	if n < 2 || n > 5 {
 		return bad("want 2 to 5 columns, got %s", columns(n))
@@ -159,7 +179,10 @@ func (t *Table) parseRow(s []byte, pos, line int) error {
 	at := func(i int) []byte { return s[f[i].from:f[i].to] }
 	crc, ok := parseCRC(at(0))
 	if !ok {
-		return bad("%q is no CRC, want 0x and up to eight hexadecimal digits", at(0))
+		return bad("%s is no CRC, want 0x and up to eight hexadecimal digits", quote(at(0)))
+	}
+	if n != p.columns && !p.sameForm(n) {
+		return bad("want %d columns, got %d", p.columns, n)
 	}
 	if f[1].to == f[1].from {
 		return bad("the symbol's name is empty")
@@ -170,17 +193,20 @@ func (t *Table) parseRow(s []byte, pos, line int) error {
 		module = 2
 	case 4:
 		if module, export = 2, 3; !isExport(at(3)) {
-			return bad("%q is no kind of export", at(3))
+			return bad("%s is no kind of export", quote(at(3)))
 		}
 	case 5:
 		switch {
-		case isExport(at(4)):
+		case isExport(at(4)) && !(known(at(3)) && !known(at(4))):
 			ns, module, export = 2, 3, 4
 		case isExport(at(3)):
 			module, export, ns = 2, 3, 4
 		default:
-			return bad("neither %q nor %q is a kind of export", at(3), at(4))
+			return bad("neither %s nor %s is a kind of export", quote(at(3)), quote(at(4)))
 		}
+	}
+	if p.last && export >= 0 && !known(at(export)) {
+		return bad("%s is no kind of export", quote(at(export)))
 	}
 	for i := range n {
 		if f[i].to-f[i].from > math.MaxUint16 {
@@ -193,24 +219,46 @@ func (t *Table) parseRow(s []byte, pos, line int) error {
 	}
 	if export >= 0 {
 		r.export, r.exportLen = uint32(pos+f[export].from), uint16(f[export].to-f[export].from)
-		t.HasExport = true
+		p.t.HasExport = true
 	}
 	if ns >= 0 {
 		r.ns, r.nsLen = uint32(pos+f[ns].from), uint16(f[ns].to-f[ns].from)
-		t.HasNamespace = true
+		p.t.HasNamespace = true
 	}
 	if crc != 0 {
-		t.HasCRC = true
+		p.t.HasCRC = true
 	}
-	t.rows = append(t.rows, r)
+	p.t.rows = append(p.t.rows, r)
 	return nil
 }
 
+// sameForm reports whether a row of n columns goes with the rows before it, and notes the form of the first. A file
+// that was cut, or joined with another, would else lose the kind of export without a word.
+func (p *parser) sameForm(n int) bool {
+	switch {
+	case p.columns == 0 || p.columns == 4 && n == 5:
+		p.columns = n
+		return true
+	case p.columns == 5 && n == 4:
+		return true
+	}
+	return false
+}
+
 func columns(n int) string {
-	if n > 5 {
+	if n >= maxFields {
 		return "more"
 	}
 	return fmt.Sprint(n)
+}
+
+// quote quotes a column for a message, the beginning of it where it is long.
+func quote(b []byte) string {
+	const most = 80
+	if len(b) > most {
+		return fmt.Sprintf("%q…", b[:most])
+	}
+	return fmt.Sprintf("%q", b)
 }
 
 // parseCRC reads 0x and one to eight digits; old files have up to sixteen.
@@ -218,8 +266,13 @@ func parseCRC(b []byte) (uint32, bool) {
 	if len(b) < 3 || len(b) > 18 || b[0] != '0' || b[1]|0x20 != 'x' {
 		return 0, false
 	}
-	var v uint64
-	for _, c := range b[2:] {
+	v, ok := parseHex(b[2:])
+	return uint32(v), ok && v <= math.MaxUint32
+}
+
+// parseHex reads one to sixteen hexadecimal digits.
+func parseHex(b []byte) (v uint64, ok bool) {
+	for _, c := range b {
 		switch {
 		case c >= '0' && c <= '9':
 			v = v<<4 | uint64(c-'0')
@@ -229,100 +282,11 @@ func parseCRC(b []byte) (uint32, bool) {
 			return 0, false
 		}
 	}
-	return uint32(v), v <= math.MaxUint32
+	return v, len(b) > 0 && len(b) <= 16
 }
 
 // looksLikeMap recognises a line of System.map: address, type letter, name.
 func looksLikeMap(s []byte) bool {
-	f := bytes.Fields(s)
+	f := bytes.Fields(s[:min(len(s), 1024)])
 	return len(f) >= 3 && len(f[1]) == 1 && (len(f[0]) == 16 || len(f[0]) == 8)
-}
-
-func (t *Table) index() {
-	size := 16
-	for size < 2*len(t.rows) {
-		size *= 2
-	}
-	t.slots = make([]uint32, size)
-	for i := range t.rows {
-		r := &t.rows[i]
-		slot := t.slot(t.data[r.name : r.name+uint32(r.nameLen)])
-		if at := t.slots[slot]; at != 0 {
-			// The name is there already: the rows of one name are a chain, the first one is found.
-			head := &t.rows[at-1]
-			last := head
-			if head.tail != 0 {
-				last = &t.rows[head.tail-1]
-			}
-			last.nextSame, head.tail = uint32(i+1), uint32(i+1)
-			continue
-		}
-		t.slots[slot] = uint32(i + 1)
-	}
-}
-
-// slot is where name is, or would go.
-func (t *Table) slot(name []byte) int {
-	mask := len(t.slots) - 1
-	for i := int(maphash.Bytes(t.seed, name)) & mask; ; i = (i + 1) & mask {
-		at := t.slots[i]
-		if at == 0 {
-			return i
-		}
-		r := &t.rows[at-1]
-		if string(t.data[r.name:r.name+uint32(r.nameLen)]) == string(name) {
-			return i
-		}
-	}
-}
-
-// Len is the number of rows.
-func (t *Table) Len() int { return len(t.rows) }
-
-// At returns row i, in file order.
-func (t *Table) At(i int) Symbol {
-	r := &t.rows[i]
-	cut := func(off uint32, n uint16) []byte {
-		end := off + uint32(n)
-		return t.data[off:end:end]
-	}
-	return Symbol{Name: cut(r.name, r.nameLen), CRC: r.crc, Module: cut(r.module, r.moduleLen),
-		Export: cut(r.export, r.exportLen), Namespace: cut(r.ns, r.nsLen), Line: int(r.line)}
-}
-
-// Lookup returns the first row of a name.
-func (t *Table) Lookup(name []byte) (Symbol, bool) {
-	if t == nil || len(t.rows) == 0 {
-		return Symbol{}, false
-	}
-	at := t.slots[t.slot(name)]
-	if at == 0 {
-		return Symbol{}, false
-	}
-	return t.At(int(at - 1)), true
-}
-
-// Same yields every row of a name, in file order.
-func (t *Table) Same(name []byte) iter.Seq[Symbol] {
-	return func(yield func(Symbol) bool) {
-		if t == nil || len(t.rows) == 0 {
-			return
-		}
-		for at := t.slots[t.slot(name)]; at != 0; at = t.rows[at-1].nextSame {
-			if !yield(t.At(int(at - 1))) {
-				return
-			}
-		}
-	}
-}
-
-// All yields the rows in file order.
-func (t *Table) All() iter.Seq[Symbol] {
-	return func(yield func(Symbol) bool) {
-		for i := range t.rows {
-			if !yield(t.At(i)) {
-				return
-			}
-		}
-	}
 }

@@ -44,7 +44,10 @@ func TestARowThatIsNoneOfTheFormsSaysItsLine(t *testing.T) {
 		{"no kind of export", "0x1\tb\tc\td\n", "is no kind of export"},
 		{"five columns without a kind of export", "0x1\tb\tc\td\te\n", "is a kind of export"},
 		{"binary", "0x1\tb\x00\tc\n", "NUL byte"},
-		{"no name", "0x1\t\tc\n", "name is empty"},
+		{"no name", "0x1\t\tc\tEXPORT_SYMBOL\t\n", "name is empty"},
+		{"three columns among five", "0x1\tb\tc\n", "line 2: want 5 columns, got 3"},
+		{"two columns among five", "0x1\tb\n", "line 2: want 5 columns, got 2"},
+		{"a very long column that is no CRC", strings.Repeat("f", 1000) + "\tb\n", "…"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			_, err := Parse([]byte(good + c.in + good))
@@ -55,6 +58,73 @@ func TestARowThatIsNoneOfTheFormsSaysItsLine(t *testing.T) {
 				t.Errorf("got line %d want 2", e.Line)
 			}
 		})
+	}
+}
+
+func TestAnEmptyNamespaceMayBeLeftOutWithItsTab(t *testing.T) {
+	for _, in := range []string{
+		"0x1\ta\tvmlinux\tEXPORT_SYMBOL\t\n0x2\tb\tvmlinux\tEXPORT_SYMBOL_GPL\n",
+		"0x1\ta\tvmlinux\tEXPORT_SYMBOL\n0x2\tb\tvmlinux\tEXPORT_SYMBOL_GPL\tNS\n",
+	} {
+		tab, err := Parse([]byte(in))
+		if err != nil {
+			t.Errorf("%q: %v", in, err)
+			continue
+		}
+		if s, ok := tab.Lookup([]byte("b")); !ok || !s.GPL() {
+			t.Errorf("%q: got %v, GPL %v", in, ok, s.GPL())
+		}
+	}
+}
+
+func TestAFileThatIsCutInItsLastLineIsNotTaken(t *testing.T) {
+	for _, c := range []struct{ name, last, want string }{
+		{"in the name", "0x2\tsom", "want 5 columns, got 2"},
+		{"in the module", "0x2\tsome\tdrivers/n", "want 5 columns, got 3"},
+		{"in the kind of export", "0x2\tsome\tdrivers/net\tEXPORT_SYMB", "is no kind of export"},
+		{"in the CRC", "0x", "want 2 to 5 columns, got 1"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			_, err := Parse([]byte("0x1\ta\tvmlinux\tEXPORT_SYMBOL\t\n" + c.last))
+			e, ok := errors.AsType[*LineError](err)
+			if !ok || e.Line != 2 || !strings.Contains(e.Text, c.want) || !strings.Contains(e.Hint, "newline") {
+				t.Errorf("got %v want line 2 %q with a hint", err, c.want)
+			}
+		})
+	}
+}
+
+func TestANamespaceThatLooksLikeAKindOfExportIsANamespace(t *testing.T) {
+	tab, err := Parse([]byte("0x1\ta\tvmlinux\tEXPORT_SYMBOL_GPL\tEXPORT_MINE\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s := tab.At(0); !s.GPL() || string(s.Namespace) != "EXPORT_MINE" || string(s.Module) != "vmlinux" {
+		t.Errorf("got %+v", s)
+	}
+}
+
+func TestOtherKindsOfFileAreRecognised(t *testing.T) {
+	for _, c := range []struct{ name, in, want string }{
+		{"an ELF file", "\x7fELF\x02\x01\x01", "line 1: this is an ELF file"},
+		{"a kernel image", "MZ\xea\n\x00\x00", "line 2: a NUL byte"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			_, err := Parse([]byte(c.in))
+			e, ok := errors.AsType[*LineError](err)
+			if !ok || !strings.Contains(err.Error(), c.want) || e.Hint == "" {
+				t.Errorf("got %v want %q with a hint", err, c.want)
+			}
+		})
+	}
+}
+
+func TestATableWithoutCRCsSaysSo(t *testing.T) {
+	for in, want := range map[string]bool{"0x00000000\ta\tb\n0x00000000\tc\td\n": false, "0x00000000\ta\tb\n0x00000001\tc\td\n": true, "": false} {
+		tab, err := Parse([]byte(in))
+		if err != nil || tab.HasCRC != want {
+			t.Errorf("%q: got %v, %v want %v", in, tab.HasCRC, err, want)
+		}
 	}
 }
 
@@ -74,6 +144,13 @@ func TestTheFirstRowOfANameIsFoundAndAllAreKept(t *testing.T) {
 	var crcs []uint32
 	for s := range tab.Same([]byte("foo")) {
 		crcs = append(crcs, s.CRC)
+	}
+	var twice []string
+	for s := range tab.Duplicates() {
+		twice = append(twice, string(s.Name))
+	}
+	if fmt.Sprint(twice) != "[foo]" {
+		t.Errorf("duplicates: got %v want [foo]", twice)
 	}
 	if s.CRC != 1 || fmt.Sprint(crcs) != "[1 3 4]" || tab.Len() != 4 {
 		t.Errorf("got %d, %v, %d rows", s.CRC, crcs, tab.Len())

@@ -1,0 +1,167 @@
+package reloc
+
+import (
+	"debug/elf"
+	"encoding/binary"
+	"fmt"
+
+	"kotool/internal/diag"
+	kelf "kotool/internal/elf"
+)
+
+// Begin makes the Linker of one load of a module of that machine. The error is ErrMachine.
+func Begin(m elf.Machine, class elf.Class, big bool, img Image, t Traits) (Linker, error) {
+	b := base{Image: img, t: t, m: m, class: class, order: orderOf(big), rela: elf.SHT_RELA}
+	switch m {
+	case elf.EM_X86_64:
+		return &x86Linker{base: b}, nil
+	case elf.EM_386:
+		b.rela = elf.SHT_REL
+		return &i386Linker{base: b}, nil
+	}
+	return nil, ErrMachine
+}
+
+// byteOrder is the order of a machine's data.
+type byteOrder interface {
+	Uint16([]byte) uint16
+	Uint32([]byte) uint32
+	Uint64([]byte) uint64
+	PutUint16([]byte, uint16)
+	PutUint32([]byte, uint32)
+	PutUint64([]byte, uint64)
+}
+
+func orderOf(big bool) byteOrder {
+	if big {
+		return binary.BigEndian
+	}
+	return binary.LittleEndian
+}
+
+// base is what all Linkers share.
+type base struct {
+	Image
+	t     Traits
+	m     elf.Machine
+	class elf.Class
+	order byteOrder
+	rela  elf.SectionType // the only form of relocation that the machine takes
+
+	relsec, entry int // being applied
+}
+
+func (*base) Frob() (diag.Errno, error)     { return 0, nil }
+func (*base) TextHead() uint64              { return 0 }
+func (*base) Prepend(int) uint64            { return 0 }
+func (*base) Finalize() (diag.Errno, error) { return 0, nil }
+
+// place is one relocation ready to be applied.
+type place struct {
+	*kelf.Rel
+	target int
+	sym    Symbol
+	S, P   uint64
+}
+
+// apply calls one for each entry of a relocation section, in the order of the load. loc is nil for a type whose Howto has no size.
+func (b *base) apply(relsec int, one func(p *place) (diag.Errno, error)) (diag.Errno, error) {
+	s := b.Section(relsec)
+	b.relsec, b.entry = relsec, 0
+	if s.Type != b.rela {
+		b.log(levelErr, Form, "module %s: REL relocation unsupported", b.Name())
+		return diag.ENOEXEC, nil
+	}
+	if uint64(s.Info) >= uint64(b.Sections()) {
+		return 0, &UndefinedError{Cause: SectionOutside, Relsec: relsec, Off: uint64(s.Info)}
+	}
+	target := int(s.Info)
+	start := b.Addr(target)
+	rels := b.Relocs(relsec)
+	tr := b.Trace()
+	p := place{target: target}
+	for i := range rels {
+		b.entry = i
+		p.Rel = &rels[i]
+		sym, ok := b.Symbol(p.Sym)
+		if !ok {
+			return 0, b.undefined(SymbolOutside, uint64(p.Sym))
+		}
+		p.sym, p.S, p.P = sym, sym.Value, start+p.Off
+		if b.class == elf.ELFCLASS32 {
+			p.P = uint64(uint32(p.P))
+		}
+		errno, err := one(&p)
+		if errno != 0 || err != nil {
+			return errno, err
+		}
+		if tr != nil {
+			tr.Relocated(Applied{Relsec: relsec, Entry: i, Type: p.Type, Target: target, Off: p.Off, S: p.S, A: p.Addend, P: p.P})
+		}
+	}
+	return 0, nil
+}
+
+// at returns n writable bytes at the place, or an *UndefinedError.
+func (b *base) at(p *place, n uint64) ([]byte, error) {
+	if loc := b.Bytes(p.target, p.Off, n); uint64(len(loc)) == n {
+		return loc, nil
+	}
+	return nil, b.undefined(PlaceOutside, p.Off)
+}
+
+func (b *base) undefined(c Cause, off uint64) error {
+	return &UndefinedError{Cause: c, Relsec: b.relsec, Entry: b.entry, Off: off}
+}
+
+// log writes a line about the entry that is being applied.
+func (b *base) log(level uint8, k Kind, format string, args ...any) {
+	b.Printk(Line{Level: level, Text: fmt.Sprintf(format, args...), Kind: k, Relsec: b.relsec, Entry: b.entry})
+}
+
+// emitted tells the trace of a slot.
+func (b *base) emitted(table string, addr, size, target uint64) {
+	if tr := b.Trace(); tr != nil {
+		tr.Emitted(Slot{Table: table, Addr: addr, Size: size, Target: target})
+	}
+}
+
+// find returns the first section of that name.
+func (b *base) find(name string) int {
+	for i := 1; i < b.Sections(); i++ {
+		if b.Section(i).Name == name {
+			return i
+		}
+	}
+	return 0
+}
+
+// target is the section that a relocation section is for; ok is false where its sh_info is past the table.
+func (b *base) target(s Section) (Section, int, bool) {
+	if uint64(s.Info) >= uint64(b.Sections()) {
+		return Section{}, 0, false
+	}
+	return b.Section(int(s.Info)), int(s.Info), true
+}
+
+// errValue reports whether a value is one of the error numbers that a pointer can hold (IS_ERR_VALUE).
+func (b *base) errValue(v uint64) bool {
+	if b.class == elf.ELFCLASS32 {
+		return uint32(v) >= 0xfffff001
+	}
+	return v >= 0xfffffffffffff001
+}
+
+// fits reports whether v is a signed number of so many bits.
+func fits(v int64, bits uint) bool { return v >= -1<<(bits-1) && v < 1<<(bits-1) }
+
+// sext sign-extends the low bits of v.
+func sext(v uint64, bits uint) int64 { return int64(v<<(64-bits)) >> (64 - bits) }
+
+// ptrval is what the kernel prints for a pointer that it cannot hash.
+func (b *base) ptrval() string {
+	if b.class == elf.ELFCLASS32 {
+		return "(ptrval)"
+	}
+	return "(____ptrval____)"
+}
