@@ -184,9 +184,6 @@ const maxNameless = 64
 // read decodes the entries into the table.
 func (r *reader) read() {
 	n := r.count()
-	if rest := r.data.Len() % r.form.Size; rest != 0 {
-		r.note("%d bytes after the last entry of %d", rest, r.form.Size)
-	}
 	nameless, first := 0, 0
 	for i := range n {
 		off := uint64(i) * r.form.Size
@@ -206,7 +203,12 @@ func (r *reader) read() {
 		}
 		e.Name = name
 		if r.form.NS {
-			e.Namespace, _ = r.fields.str(off+r.form.NSOff, r.form)
+			var read bool
+			if e.Namespace, read = r.fields.str(off+r.form.NSOff, r.form); !read {
+				if _, there := r.fields.place(off+r.form.NSOff, r.form); there {
+					r.note("entry %d: offset %#x: the namespace cannot be read", i, r.data.Off()+off+r.form.NSOff)
+				}
+			}
 		}
 		if uint64(i) < r.flagTab.Len() {
 			e.Flags = r.flagTab.U8(i)
@@ -215,7 +217,9 @@ func (r *reader) read() {
 			}
 		}
 		if r.crc != nil {
-			e.CRC, e.HasCRC = r.crc(i)
+			if e.CRC, e.HasCRC = r.crc(i); !e.HasCRC {
+				r.note("entry %d: the CRC cannot be read", i)
+			}
 		}
 		r.table.Exports = append(r.table.Exports, e)
 	}

@@ -179,9 +179,8 @@ func linkedCRCs(lt *LinkedTable, n int, word uint64, mem Memory) func(i int) (ui
 		return v, err == nil
 	}
 	relative := n >= few
-	take := min(n, 4*samples)
-	for i := 0; i < take && relative; i++ {
-		_, relative = target(i * n / take)
+	for i := uint64(0); i < 4*samples && relative; i++ {
+		_, relative = target(int(i * uint64(n) / (4 * samples)))
 	}
 	return func(i int) (uint32, bool) {
 		if relative {

@@ -18,6 +18,8 @@ func Begin(m elf.Machine, class elf.Class, big bool, img Image, t Traits) (Linke
 	case elf.EM_386:
 		b.rela = elf.SHT_REL
 		return &i386Linker{base: b}, nil
+	case elf.EM_AARCH64:
+		return &arm64Linker{base: b}, nil
 	}
 	return nil, ErrMachine
 }

@@ -9,6 +9,7 @@ import (
 // Traits are the facts about the target kernel that decide how it relocates. DefaultTraits has those of a version's usual
 // configuration; who knows more (a .config, the CPU) changes them before Begin.
 type Traits struct {
+	SortPairs bool // sort() takes two elements at once: see KernelSort
 	X86       X86Traits
 	ARM64     ARM64Traits
 	ARM       ARMTraits
@@ -100,6 +101,7 @@ type PPC32Traits struct {
 
 // change is one row of history: in the kernels of In, on that machine, Set holds.
 type change struct {
+	// m is EM_NONE for every machine.
 	m   elf.Machine
 	in  kver.Range
 	set func(*Traits)
@@ -108,6 +110,8 @@ type change struct {
 // history has the traits by version, of the configurations that distributions use. Ends between two trees that were read are
 // placed at the later one.
 var history = [...]change{
+	{elf.EM_NONE, kver.Since(6, 11), func(t *Traits) { t.SortPairs = true }},
+
 	{elf.EM_X86_64, kver.Since(6, 12), func(t *Traits) { t.X86.Text = 1 }},
 	{elf.EM_X86_64, kver.Since(7, 2), func(t *Traits) { t.X86.Text = 2 }},
 
@@ -149,7 +153,7 @@ func DefaultTraits(m elf.Machine, v kver.Version) Traits {
 	var t Traits
 	for i := range history {
 		c := &history[i]
-		if c.m == m && (c.in.Has(v) && !v.IsZero() || v.IsZero() && c.in.Until.IsZero()) {
+		if (c.m == m || c.m == elf.EM_NONE) && (c.in.Has(v) && !v.IsZero() || v.IsZero() && c.in.Until.IsZero()) {
 			c.set(&t)
 		}
 	}
