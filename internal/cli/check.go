@@ -160,15 +160,16 @@ func (o *checkOptions) run(cmd *cobra.Command, args []string) error {
 	return nil
 }
 
-func (o *checkOptions) readSymvers(p string, limit uint64) (*symvers.Table, error) {
-	in, err := source.Open(p, source.Options{MaxSize: limit, Stdin: o.In, Any: true})
+// readSymvers reads a Module.symvers, which may be compressed.
+func (in *inputs) readSymvers(p string, limit uint64) (*symvers.Table, error) {
+	src, err := source.Open(p, source.Options{MaxSize: limit, Stdin: in.In, Any: true})
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", p, err)
 	}
-	if in.Damage != nil {
-		return nil, fmt.Errorf("%s: %w", p, in.Damage)
+	if src.Damage != nil {
+		return nil, fmt.Errorf("%s: %w", p, src.Damage)
 	}
-	b, err := in.ReadAll() // the table keeps it: in is not closed, and its buffers are used by nobody else
+	b, err := src.ReadAll() // the table keeps it: src is not closed, and its buffers are used by nobody else
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", p, err)
 	}

@@ -159,24 +159,6 @@ func newExports(g *global) *cobra.Command {
 	return cmd
 }
 
-func newImports(g *global) *cobra.Command {
-	o := &infoOptions{inputs: inputs{global: g}}
-	cmd := &cobra.Command{
-		Use: "imports FILE...", Short: "List the symbols that a module needs, with the CRCs expected", GroupID: groupInspect,
-		Long: "Lists the undefined symbols of a module with the CRC that it was built against. With -k (and -b) the modules of that\n" +
-			"release tell who provides each symbol, and what depends= should say.\n\n" + exitStatusDoc,
-		Example: `  kotool imports hello.ko
-  kotool imports -k 6.1.0-50-amd64 hello.ko
-  kotool imports -o json hello.ko`,
-		Args: cobra.MinimumNArgs(1),
-		RunE: run(func(cmd *cobra.Command, args []string) error {
-			return o.inspect(cmd, o.paths(args), whole(func(m *module.Module) report.Report { return report.NewImports(m, nil) }))
-		}),
-	}
-	o.flags(cmd)
-	return cmd
-}
-
 func newVersions(g *global) *cobra.Command {
 	cmd := simple(g, "versions", "List the CRCs that a module was built against",
 		"Lists __versions, and the extended tables __version_ext_crcs and __version_ext_names: the CRC of each symbol\nthat the module was built against, as modprobe --dump-modversions does.",

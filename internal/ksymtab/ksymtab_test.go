@@ -62,7 +62,7 @@ const (
 	placeShort         // in place, one too few
 )
 
-const crcBase = 0x89abcd00 // high bit set: must not be extended
+const crcBase uint32 = 0x89abcd00 // high bit set: must not be extended
 
 // table adds a __ksymtab section with strings, symbols, relocations and CRCs. Export i has the value 0x100*i in .text.
 func (a *abi) table(b *builder, name string, list []export, crcs crcForm) (sec int) {
@@ -125,7 +125,7 @@ func (a *abi) crcs(b *builder, name string, list []export, form crcForm) {
 	crcSec := b.add(name, 0, data)
 	var rels []reloc
 	for i := range n {
-		crc := uint32(crcBase + i)
+		crc := crcBase + uint32(i)
 		switch form {
 		case inPlace, placeShort:
 			b.order().PutUint32(data[i*step:], crc)
@@ -208,8 +208,8 @@ func TestEveryFormOfCRCIsRead(t *testing.T) {
 					t.Fatal(err)
 				}
 				for i, e := range got.Exports {
-					if e.HasCRC != (form != noCRC) || e.HasCRC && e.CRC != uint32(crcBase+i) {
-						t.Errorf("%s: got %v %08x want %08x", e.Name, e.HasCRC, e.CRC, crcBase+i)
+					if e.HasCRC != (form != noCRC) || e.HasCRC && e.CRC != crcBase+uint32(i) {
+						t.Errorf("%s: got %v %08x want %08x", e.Name, e.HasCRC, e.CRC, crcBase+uint32(i))
 					}
 				}
 				if len(got.Exports) != 3 || got.HasCRCs != (form != noCRC) {

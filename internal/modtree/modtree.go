@@ -19,6 +19,7 @@ type Tree struct {
 
 	dep, alias, builtin, builtinInfo *index
 	walked                           map[string]string
+	symbols                          map[string]string // of modules.symbols: name to module
 }
 
 // index is a file of the tree. The zero index is an empty file.
@@ -377,6 +378,26 @@ func (t *Tree) BuiltinInfo(name string) ([]Entry, error) {
 		return true
 	})
 	return list, nil
+}
+
+// Provider is the module that exports a symbol, by modules.symbols; "" where no module does.
+func (t *Tree) Provider(symbol []byte) (string, error) {
+	if t.symbols == nil {
+		x, err := t.read("modules.symbols")
+		if err != nil {
+			return "", err
+		}
+		t.symbols = make(map[string]string)
+		x.lines(func(line []byte) bool {
+			if rest, ok := bytes.CutPrefix(line, []byte("alias symbol:")); ok {
+				if name, mod, ok := bytes.Cut(rest, []byte(" ")); ok {
+					t.symbols[string(name)] = string(mod)
+				}
+			}
+			return true
+		})
+	}
+	return t.symbols[string(symbol)], nil
 }
 
 // Deps are the modules that a module needs, as modules.dep has them: paths below Dir, the nearest first.

@@ -110,9 +110,12 @@ func (r *Symbols) Tables() []*render.Table {
 	var size uint64
 	secw, exw, n := len("Section"), 0, 0
 	used := make([]bool, len(r.f.Sections))
+	var infos [256]bool
+	var vis [4]bool
 	for i := range r.t.Len() {
 		s := r.t.At(i)
 		size = max(size, s.Size)
+		infos[s.Info], vis[s.Visibility()] = true, true
 		if !s.Reserved && uint64(s.Shndx) < uint64(len(used)) {
 			used[s.Shndx] = true
 		} else {
@@ -125,6 +128,18 @@ func (r *Symbols) Tables() []*render.Table {
 			secw = max(secw, render.Width(render.AppendText(nil, r.f.Sections[i].Name)))
 		}
 	}
+	typw, bindw, visw := 0, 0, 0
+	for i := range infos {
+		if infos[i] {
+			s := kelf.Symbol{Info: uint8(i)}
+			typw, bindw = max(typw, len(symType(r.f, s.Type()))), max(bindw, len(symBind(s.Bind())))
+		}
+	}
+	for i := range vis {
+		if vis[i] {
+			visw = max(visw, len(symVis[i]))
+		}
+	}
 	digits := 8
 	if r.f.Class == elf.ELFCLASS64 {
 		digits = 16
@@ -135,7 +150,7 @@ func (r *Symbols) Tables() []*render.Table {
 	cols := []render.Column{
 		{Name: "Num", Right: true, Width: max(len(strconv.Itoa(max(0, n-1))), 3)},
 		{Name: "Value", Width: digits}, {Name: "Size", Right: true, Width: len(strconv.FormatUint(size, 10))},
-		{Name: "Type", Width: len("NOTYPE")}, {Name: "Bind", Width: len("UNIQUE")}, {Name: "Vis", Width: len("PROTECTED")},
+		{Name: "Type", Width: typw}, {Name: "Bind", Width: bindw}, {Name: "Vis", Width: visw},
 		{Name: "Section", Width: secw}}
 	if exw > 0 {
 		cols = append(cols, render.Column{Name: "Export", Width: exw})

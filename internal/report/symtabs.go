@@ -236,7 +236,7 @@ func (r *Imports) rows() *render.Table {
 			}
 			if r.provider != nil {
 				if im.from == "" {
-					row.Mark(render.RoleBad).Str("nobody")
+					row.Mark(render.RoleWarn).Str("?")
 				} else {
 					row.TextStr(im.from)
 				}
