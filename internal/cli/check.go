@@ -132,8 +132,9 @@ func (o *checkOptions) run(cmd *cobra.Command, args []string) error {
 		func(it input, d *draft) error {
 			progress.step()
 			c.register(d)
-			c.queue = append(c.queue, pending{it.path, d})
-			if d.im == nil || c.complete(d) {
+			ready := d.im == nil || c.complete(d)
+			c.queue = append(c.queue, pending{it.path, d, ready})
+			if ready {
 				// Later modules cannot change the answer; earlier ones may still wait for theirs.
 				progress.hide()
 				c.flush(false)
@@ -217,8 +218,9 @@ func (o *checkOptions) draft(pool *source.Buffers, it input, limit uint64) *draf
 
 // pending is a module whose answer has not been given yet.
 type pending struct {
-	path string
-	d    *draft
+	path  string
+	d     *draft
+	ready bool // needs nobody who has not come yet
 }
 
 // checker gives the answers, in the order of the inputs.
@@ -260,7 +262,7 @@ func (c *checker) complete(d *draft) bool {
 func (c *checker) flush(all bool) {
 	for len(c.queue) > 0 {
 		p := c.queue[0]
-		if !all && p.d.im != nil && !c.complete(p.d) {
+		if !all && !p.ready && !c.complete(p.d) {
 			return
 		}
 		c.queue = c.queue[1:]

@@ -5,8 +5,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"kotool/internal/module"
 	"kotool/internal/modtree"
+	"kotool/internal/module"
 	"kotool/internal/report"
 	"kotool/internal/symvers"
 )

@@ -93,6 +93,7 @@ type File struct {
 	Problems []Problem
 
 	src    Source
+	read   []bin.View // contents of sections that have been read, by index
 	symtab *Symtab
 	symErr error
 }
@@ -242,16 +243,12 @@ func (f *File) sections() error {
 		f.problem(-1, h.Shoff, "section headers: %v", &bin.RangeError{Off: h.Shoff, Want: max(1, f.Shnum) * stride, Have: size - min(size, h.Shoff)})
 		return nil
 	}
-	first, err := f.View(h.Shoff, want)
-	if err != nil {
-		return err
-	}
-	s0 := f.shdr(0, first)
 	if h.Shnum == 0 { // extended numbering: the count is in section 0
-		f.Shnum = s0.Size
-	}
-	if h.Shstrndx == uint16(elf.SHN_XINDEX) {
-		f.Shstrndx = s0.Link
+		first, err := f.View(h.Shoff, want)
+		if err != nil {
+			return err
+		}
+		f.Shnum = f.shdr(0, first).Size
 	}
 	n := f.Shnum
 	if fits := (size-h.Shoff-want)/stride + 1; n > fits {
@@ -270,6 +267,9 @@ func (f *File) sections() error {
 	for i := range f.Sections {
 		rec := b[uint64(i)*stride:]
 		f.Sections[i] = f.shdr(i, bin.New(rec[:want:want], h.Shoff+uint64(i)*stride, f.Big))
+	}
+	if h.Shstrndx == uint16(elf.SHN_XINDEX) {
+		f.Shstrndx = f.Sections[0].Link
 	}
 	f.bounds()
 	return f.names()
@@ -402,9 +402,16 @@ func (f *File) Data(i int) (bin.View, error) {
 	if i < 0 || i >= len(f.Sections) {
 		return bin.View{}, fmt.Errorf("no section %d, the file has %d", i, len(f.Sections))
 	}
+	if len(f.read) > 0 && f.read[i].Len() > 0 {
+		return f.read[i], nil
+	}
 	s := &f.Sections[i]
 	v, err := f.raw(s)
 	if err == nil {
+		if f.read == nil {
+			f.read = make([]bin.View, len(f.Sections))
+		}
+		f.read[i] = v
 		return v, nil
 	}
 	if _, ok := errors.AsType[*bin.RangeError](err); ok {

@@ -204,7 +204,7 @@ func (r *reader) read() {
 		e.Name = name
 		if r.form.NS {
 			var read bool
-			if e.Namespace, read = r.fields.str(off+r.form.NSOff, r.form); !read && ok {
+			if e.Namespace, read = r.fields.str(off+r.form.NSOff, r.form); !read && len(name) > 0 {
 				if _, there := r.fields.place(off+r.form.NSOff, r.form); there {
 					r.note("entry %d: offset %#x: the namespace cannot be read", i, r.data.Off()+off+r.form.NSOff)
 				}

@@ -137,7 +137,10 @@ func (m *Module) Signature() *sig.Signature {
 // Name is what the kernel calls the module: the name in struct module, else in .modinfo, else the file's name
 // without its suffix, dashes as underscores.
 func (m *Module) Name() string {
-	if t := m.This(); t != nil && t.Name != "" {
+	if n := thismod.NameOf(m.File); n != "" {
+		return n
+	}
+	if t := m.This(); t != nil && t.Name != "" { // shuffled by RANDSTRUCT, or damaged
 		return t.Name
 	}
 	return m.InfoName()

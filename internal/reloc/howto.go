@@ -44,7 +44,9 @@ func rows(m elf.Machine, class elf.Class) []row {
 	case elf.EM_PPC:
 		return rowsPPC32[:]
 	case elf.EM_S390, em390Old:
-		return rowsS390[:]
+		if class == elf.ELFCLASS64 {
+			return rowsS390[:]
+		}
 	case elf.EM_MIPS:
 		if class == elf.ELFCLASS64 {
 			return rowsMIPS64[:]

@@ -20,6 +20,12 @@ func Begin(m elf.Machine, class elf.Class, big bool, img Image, t Traits) (Linke
 		return &i386Linker{base: b}, nil
 	case elf.EM_AARCH64:
 		return &arm64Linker{base: b}, nil
+	case elf.EM_RISCV:
+		return &riscvLinker{base: b}, nil
+	case elf.EM_S390, em390Old:
+		if class == elf.ELFCLASS64 {
+			return &s390Linker{base: b}, nil
+		}
 	}
 	return nil, ErrMachine
 }

@@ -80,8 +80,6 @@ type S390Traits struct {
 	Expoline bool
 	// EXRL says that the thunk is made of an EXRL (facility 35).
 	EXRL bool
-	// GotEntBase says that GOTENT is relative to the GOT, not to the start of the text region (6.12).
-	GotEntBase bool
 }
 
 // LoongArchTraits are the traits of loongarch.
@@ -135,7 +133,6 @@ var history = [...]change{
 	{elf.EM_PPC64, kver.Until(7, 0), func(t *Traits) { t.PPC64.Terminator = true }},
 
 	{elf.EM_S390, kver.All, func(t *Traits) { t.S390.EXRL = true }},
-	{elf.EM_S390, kver.Since(6, 12), func(t *Traits) { t.S390.GotEntBase = true }},
 
 	{elf.EM_LOONGARCH, kver.All, func(t *Traits) { t.LoongArch.FtracePLTs = 2 }},
 	{elf.EM_LOONGARCH, kver.Until(6, 1), func(t *Traits) { t.LoongArch.NoPCALA = true }},

@@ -304,7 +304,14 @@ func (r *Info) Text(out *render.Out, st *render.Style) {
 		line(e.Key, e.Value)
 		out.Check()
 	}
-	r.sigEntries(func(k string, v []byte) { line([]byte(k), v) })
+	r.sigEntries(func(k string, v []byte) {
+		if k != "signature" || r.o.Null {
+			line([]byte(k), v)
+			return
+		}
+		out.B = appendLabel(out.B, st, []byte(k)) // digits and colons, much the longest value: it needs no look
+		out.B = append(append(out.B, v...), end)
+	})
 	for i := len(r.params) - 1; i >= 0; i-- {
 		label("parm", r.params[i].text(false))
 	}

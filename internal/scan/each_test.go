@@ -78,8 +78,8 @@ func TestASlowFirstInputHoldsUpNoMoreThanTheWindow(t *testing.T) {
 			return i
 		},
 		func(i, _, _ int) error {
-			if n := taken.Load(); n > 2*jobs {
-				t.Errorf("%d inputs were taken before the first result, the window is %d", n, 2*jobs)
+			if n := taken.Load(); n > window*jobs {
+				t.Errorf("%d inputs were taken before the first result, the window is %d", n, window*jobs)
 			}
 			return stop
 		})

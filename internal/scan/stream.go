@@ -11,11 +11,15 @@ import (
 // that memory stays small however much a module prints.
 const pieces = 4
 
+// window is how many inputs for each worker may be under way or done and waiting. A wide one saves wake-ups; what waits is no module,
+// only a few pieces of output.
+const window = 16
+
 // Stream runs work on each input, jobs at a time, and passes what they write to sink in the order of the inputs: the
 // output of the first unfinished input flows at once, that of the others waits, a few pieces each. After the
 // output of an input its result goes to done. All calls of sink and done come from this goroutine.
 //
-// No more than 2*jobs inputs are under way or done and waiting, so that a slow first one stalls output, not memory.
+// No more than window*jobs inputs are under way or done and waiting, so that a slow first one stalls output, not memory.
 // With one job everything happens in this goroutine. All goroutines have ended when Stream returns: work that can
 // take long should look at its context.
 //
@@ -55,8 +59,8 @@ func Stream[W, I, R any](ctx context.Context, jobs int, inputs iter.Seq[I], newW
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	todo := make(chan *lane)            // to the workers, first come first served
-	order := make(chan *lane, 2*jobs-2) // to this goroutine, in the order of the inputs; it and the sender hold one each
+	todo := make(chan *lane)                 // to the workers, first come first served
+	order := make(chan *lane, window*jobs-2) // to this goroutine, in the order of the inputs; it and the sender hold one each
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	defer cancel(nil)

@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"io"
 	"math"
-	"os"
 
 	"github.com/klauspost/compress/zstd"
 )
@@ -37,7 +36,7 @@ func (m memSource) failed() error { return nil }
 
 // fileSource is a compressed file that is too large to be read whole.
 type fileSource struct {
-	f    *os.File
+	f    file
 	n    uint64
 	pool *Buffers
 	off  uint64

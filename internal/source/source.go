@@ -52,12 +52,20 @@ type Input struct {
 	// them that is not part of it. At least an ELF header's worth is there.
 	Damage error
 
-	file *os.File // set when ranges are read on demand
-	head []byte   // the file's first bytes, with file
-	mem  []byte   // all bytes, without file
+	file file   // set when ranges are read on demand
+	head []byte // the file's first bytes, with file
+	near []byte // the last piece that was read, with file
+	from uint64 // its offset
+	mem  []byte // all bytes, without file
 	size uint64
 	cut  bool // mem is only the head of something that is not ELF
 	pool *Buffers
+}
+
+// file is a regular file.
+type file interface {
+	io.ReaderAt
+	io.Closer
 }
 
 // ErrDirectory says that a file was wanted.
@@ -100,22 +108,30 @@ func Open(path string, o Options) (*Input, error) {
 		}
 		return in.opened(in.stream(o.Stdin, o))
 	}
-	f, err := openFile(path)
-	if err != nil {
-		return nil, bare(err)
-	}
-	st, err := f.Stat()
+	f, size, other, err := openFile(path)
 	switch {
 	case err != nil:
-	case st.IsDir():
-		err = ErrDirectory
-	case st.Mode().IsRegular() && st.Size() > 0:
-		err = in.regular(f, uint64(st.Size()), o)
-	default:
-		err = in.stream(newPatient(f, st.Mode()), o)
-	}
-	if err != nil || in.file == nil {
+		return nil, bare(err)
+	case f != nil && size > 0:
+		err = in.regular(f, uint64(size), o)
+		if err != nil || in.file == nil {
+			f.Close()
+		}
+	case f != nil: // empty, or one of /proc's
 		f.Close()
+		var again *os.File
+		if again, err = os.Open(path); err == nil {
+			err = in.stream(again, o)
+			again.Close()
+		}
+	default:
+		var st os.FileInfo
+		if st, err = other.Stat(); err == nil {
+			if err = ErrDirectory; !st.IsDir() {
+				err = in.stream(newPatient(other, st.Mode()), o)
+			}
+		}
+		other.Close()
 	}
 	return in.opened(err)
 }
@@ -142,7 +158,7 @@ func bare(err error) error {
 }
 
 // regular reads a regular file of that size.
-func (in *Input) regular(f *os.File, size uint64, o Options) error {
+func (in *Input) regular(f file, size uint64, o Options) error {
 	p := in.pool
 	in.PackedSize = size
 	head := p.alloc(min(size, headSize))
@@ -173,13 +189,13 @@ func (in *Input) regular(f *os.File, size uint64, o Options) error {
 }
 
 // rest fills b with the file f, of which the head has been read.
-func rest(f *os.File, b, head []byte) ([]byte, error) {
+func rest(f file, b, head []byte) ([]byte, error) {
 	n := copy(b, head)
 	return b, readAt(f, b[n:], uint64(n))
 }
 
 // readAt fills b from off; a file that is shorter than it was is an error that says so.
-func readAt(f *os.File, b []byte, off uint64) error {
+func readAt(f file, b []byte, off uint64) error {
 	if len(b) == 0 {
 		return nil
 	}
@@ -260,14 +276,36 @@ func (in *Input) Range(off, n uint64) ([]byte, error) {
 	if in.file == nil {
 		return in.mem[off : off+n : off+n], nil
 	}
-	if h := uint64(len(in.head)); off <= h && n <= h-off {
-		return in.head[off : off+n : off+n], nil
+	if b := within(in.head, 0, off, n); b != nil {
+		return b, nil
 	}
-	b := in.pool.alloc(n)
-	if err := readAt(in.file, b, off); err != nil {
+	if b := within(in.near, in.from, off, n); b != nil {
+		return b, nil
+	}
+	if n > around {
+		b := in.pool.alloc(n)
+		return b, readAt(in.file, b, off)
+	}
+	// What belongs together lies together: section headers, their names before them and a signature behind them.
+	from := off - min(off, around)
+	in.near = in.pool.alloc(min(in.size, off+n+around) - from)
+	in.from = from
+	if err := readAt(in.file, in.near, from); err != nil {
+		in.near = nil
 		return nil, err
 	}
-	return b, nil
+	return within(in.near, from, off, n), nil
+}
+
+// around is how much is read before and behind a small range, in bytes.
+const around = 2048
+
+// within returns n bytes at offset off out of b, which begins at offset from; nil where they are not all in it.
+func within(b []byte, from, off, n uint64) []byte {
+	if off < from || off-from > uint64(len(b)) || n > uint64(len(b))-(off-from) {
+		return nil
+	}
+	return b[off-from : off-from+n : off-from+n]
 }
 
 // ReadAll returns all plain bytes, valid until Close. It is an error where no more than the head has been read of a

@@ -121,6 +121,28 @@ func Read(f *kelf.File, info string) (*Module, error) {
 	return m, err
 }
 
+// NameOf is the name in struct module, without looking at anything else of it; "" where there is none.
+func NameOf(f *kelf.File) string {
+	sec := f.Find(Name)
+	if sec < 0 {
+		return ""
+	}
+	s := &f.Sections[sec]
+	off, n := nameOff(f.Word()), nameLen(f.Word())
+	if s.Type == elf.SHT_NOBITS || s.Size < off+n {
+		return ""
+	}
+	v, err := f.View(s.Off+off, n)
+	if err != nil {
+		return ""
+	}
+	name, err := v.CString(0)
+	if err != nil {
+		return ""
+	}
+	return string(name)
+}
+
 // The symbols that the kernel's .mod.c points init and exit at.
 const initName, exitName = "init_module", "cleanup_module"
 

@@ -3,6 +3,7 @@
 package versions
 
 import (
+	stdelf "debug/elf"
 	"errors"
 	"fmt"
 
@@ -17,8 +18,14 @@ type Entry struct {
 	// High holds the upper half of a 64-bit basic entry. When it is not 0 the entry matches no CRC:
 	// the kernel compares the whole unsigned long.
 	High uint32
-	Off  uint64 // file offset of the record
+	// NoNUL says that the name fills its record without a NUL: the kernel reads on into the next record, and finds no
+	// such symbol.
+	NoNUL bool
+	Off   uint64 // file offset of the record
 }
+
+// Raw is the CRC as it stands in the file: an unsigned long in a basic entry.
+func (e *Entry) Raw() uint64 { return uint64(e.High)<<32 | uint64(e.CRC) }
 
 // Matches reports whether the kernel takes the entry for that CRC.
 // Source: kernel/module/version.c: check_version.
@@ -40,7 +47,7 @@ func Parse(v bin.View, word int) ([]Entry, error) {
 		if err != nil && bad == nil {
 			bad = fmt.Errorf("entry %d: %w", len(list), err)
 		}
-		list = append(list, Entry{Name: name, CRC: uint32(raw), High: uint32(raw >> 32), Off: rec.Off()})
+		list = append(list, Entry{Name: name, CRC: uint32(raw), High: uint32(raw >> 32), NoNUL: err != nil, Off: rec.Off()})
 	}
 	if rest := v.Len() % recordSize; rest != 0 && bad == nil {
 		bad = fmt.Errorf("%d bytes after the last record of %d", rest, recordSize)
@@ -80,15 +87,15 @@ type Table struct {
 func Read(f *elf.File) (Table, error) {
 	var t Table
 	var errs []error
-	sec, v, err := f.ByName("__versions")
+	sec, v, err := section(f, "__versions")
 	if sec >= 0 {
 		t.HasBasic = true
 		var perr error
 		t.Basic, perr = Parse(v, f.Word())
 		errs = append(errs, err, wrap(sec, "__versions", perr))
 	}
-	csec, crcs, cerr := f.ByName("__version_ext_crcs")
-	nsec, names, nerr := f.ByName("__version_ext_names")
+	csec, crcs, cerr := section(f, "__version_ext_crcs")
+	nsec, names, nerr := section(f, "__version_ext_names")
 	switch {
 	case csec >= 0 && nsec >= 0:
 		t.HasExtended = true
@@ -101,6 +108,20 @@ func Read(f *elf.File) (Table, error) {
 		errs = append(errs, wrap(nsec, "__version_ext_names", errors.New("there is no __version_ext_crcs")))
 	}
 	return t, errors.Join(errs...)
+}
+
+// section is the first section of that name that is loaded, as the kernel sees it, or else any of that name; index -1 and
+// an empty view where there is none.
+//
+// Source: kernel/module/main.c: find_sec.
+func section(f *elf.File, name string) (int, bin.View, error) {
+	for i := range f.Sections {
+		if s := &f.Sections[i]; s.Name == name && s.Flags&stdelf.SHF_ALLOC != 0 {
+			v, err := f.Data(i)
+			return i, v, err
+		}
+	}
+	return f.ByName(name)
 }
 
 func wrap(sec int, name string, err error) error {
@@ -129,30 +150,4 @@ func (t *Table) Effective() []Entry {
 		return t.Extended
 	}
 	return t.Basic
-}
-
-// Index finds entries by name. The first entry of a name counts, as in the kernel.
-type Index struct {
-	list []Entry
-	at   map[string]int32
-}
-
-// NewIndex indexes list.
-func NewIndex(list []Entry) *Index {
-	x := &Index{list: list, at: make(map[string]int32, len(list))}
-	for i := len(list) - 1; i >= 0; i-- {
-		x.at[string(list[i].Name)] = int32(i)
-	}
-	return x
-}
-
-// Find returns the first entry of a name, or nil.
-//
-// Source: kernel/module/version.c: check_version.
-func (x *Index) Find(name []byte) *Entry {
-	i, ok := x.at[string(name)]
-	if !ok {
-		return nil
-	}
-	return &x.list[i]
 }

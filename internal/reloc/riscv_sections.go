@@ -1,0 +1,372 @@
+package reloc
+
+import (
+	"cmp"
+	"debug/elf"
+	"slices"
+
+	"kotool/internal/diag"
+	kelf "kotool/internal/elf"
+)
+
+// GOT and PLT of riscv modules, and the sums of ADD, SUB and SET. Source: arch/riscv/kernel/module-sections.c;
+// arch/riscv/kernel/module.c: process_accumulated_relocations.
+
+// riscvTable is .plt, .got or .got.plt.
+type riscvTable struct {
+	section int
+	max, n  int
+	byValue map[uint64]int
+}
+
+const riscvPLTEntry = 12 // bytes
+
+func (l *riscvLinker) wordSize() uint64 {
+	if l.class == elf.ELFCLASS32 {
+		return 4
+	}
+	return 8
+}
+
+// entry returns the bytes and address of slot i of a table.
+func (b *base) tableSlot(section int, i int, size uint64) ([]byte, uint64, error) {
+	off := uint64(i) * size
+	s := b.Bytes(section, off, size)
+	if uint64(len(s)) != size {
+		return nil, 0, b.full(section, off)
+	}
+	return s, b.Addr(section) + off, nil
+}
+
+// put stores an unsigned long.
+func (b *base) putLong(loc []byte, v uint64) {
+	if b.class == elf.ELFCLASS32 {
+		b.order.PutUint32(loc, uint32(v))
+	} else {
+		b.order.PutUint64(loc, v)
+	}
+}
+
+// gotEntry is module_emit_got_entry: the address of the slot for v.
+func (l *riscvLinker) gotEntry(v uint64) (uint64, error) {
+	t := &l.got
+	if i, ok := t.byValue[v]; ok {
+		return l.Addr(t.section) + uint64(i)*l.wordSize(), nil
+	}
+	b, at, err := l.tableSlot(t.section, t.n, l.wordSize())
+	if err != nil {
+		return 0, err
+	}
+	l.putLong(b, v)
+	if err := t.used(&l.base, v); err != nil {
+		return 0, err
+	}
+	l.emitted("got", at, l.wordSize(), v)
+	return at, nil
+}
+
+// used counts the slot that v just got.
+func (t *riscvTable) used(l *base, v uint64) error {
+	if t.byValue == nil {
+		t.byValue = map[uint64]int{}
+	}
+	t.byValue[v] = t.n
+	t.n++
+	if t.n > t.max {
+		return &UndefinedError{Cause: KernelBug, Relsec: l.relsec, Entry: l.entry, What: l.Section(t.section).Name + " has too few entries"}
+	}
+	return nil
+}
+
+// pltEntry is module_emit_plt_entry. An entry loads its target from the slot of .got.plt with the same index:
+//
+//	auipc t0, hi20
+//	ld    t1, lo12(t0)
+//	jr    t1
+func (l *riscvLinker) pltEntry(v uint64) (uint64, error) {
+	t := &l.plt
+	if i, ok := t.byValue[v]; ok {
+		return l.Addr(t.section) + uint64(i)*riscvPLTEntry, nil
+	}
+	g, gotAt, err := l.tableSlot(l.gotPLT.section, t.n, l.wordSize())
+	if err != nil {
+		return 0, err
+	}
+	b, at, err := l.tableSlot(t.section, t.n, riscvPLTEntry)
+	if err != nil {
+		return 0, err
+	}
+	l.putLong(g, v)
+	off := l.signed(gotAt - at)
+	ld := uint32(0x0002b303)
+	if l.class == elf.ELFCLASS32 {
+		ld = 0x0002a303 // lw
+	}
+	putWords(b, 0x00000297|hi20(off), ld|uint32(off)<<20, 0x00030067)
+	if err := t.used(&l.base, v); err != nil {
+		return 0, err
+	}
+	l.emitted("got.plt", gotAt, l.wordSize(), v)
+	l.emitted("plt", at, riscvPLTEntry, v)
+	return at, nil
+}
+
+// Frob is module_frob_arch_sections of kernels with CONFIG_MODULE_SECTIONS.
+func (l *riscvLinker) Frob() (diag.Errno, error) {
+	if !l.t.RISCV.Sections {
+		return 0, nil
+	}
+	l.relsec = 0
+	for i := range l.Sections() {
+		switch l.Section(i).Name {
+		case ".plt":
+			l.plt.section = i
+		case ".got":
+			l.got.section = i
+		case ".got.plt":
+			l.gotPLT.section = i
+		}
+	}
+	for _, c := range []struct {
+		section int
+		name    string
+	}{{l.plt.section, "PLT"}, {l.got.section, "GOT"}, {l.gotPLT.section, "GOT.PLT"}} {
+		if c.section == 0 {
+			l.log(levelErr, MissingSection, "%s: module %s section(s) missing", l.Name(), c.name)
+			return diag.ENOEXEC, nil
+		}
+	}
+	var plts, gots []kelf.Rel // of one section, or of the module
+	count := func() {
+		l.plt.max += distinct(plts)
+		l.got.max += distinct(gots)
+		plts, gots = plts[:0], gots[:0]
+	}
+	for i := range l.Sections() {
+		s := l.Section(i)
+		if s.Type != elf.SHT_RELA {
+			continue
+		}
+		dst, _, ok := l.target(s)
+		if !ok {
+			return 0, &UndefinedError{Cause: SectionOutside, Relsec: i, Off: uint64(s.Info)}
+		}
+		if dst.Flags&elf.SHF_EXECINSTR == 0 {
+			continue
+		}
+		for _, r := range l.Relocs(i) {
+			switch {
+			case r.Type == 19, r.Type == 59 && l.t.RISCV.Accumulate: // CALL_PLT, PLT32
+				plts = append(plts, r)
+			case r.Type == 20: // GOT_HI20
+				gots = append(gots, r)
+			}
+		}
+		if !l.t.RISCV.PLTPerModule {
+			count()
+		}
+	}
+	count()
+	l.gotPLT.max = l.plt.max
+	room := func(t *riscvTable, flags elf.SectionFlag, entry uint64) {
+		s := l.Section(t.section)
+		s.Type, s.Flags, s.Align, s.Size = elf.SHT_NOBITS, flags, 64, uint64(t.max+1)*entry
+		l.SetSection(t.section, s)
+	}
+	room(&l.plt, elf.SHF_EXECINSTR|elf.SHF_ALLOC, riscvPLTEntry)
+	room(&l.got, elf.SHF_ALLOC, l.wordSize())
+	room(&l.gotPLT, elf.SHF_ALLOC, l.wordSize())
+	return 0, nil
+}
+
+// distinct counts the entries that differ in symbol, type or addend, and sorts them.
+func distinct(rels []kelf.Rel) int {
+	order := func(a, b kelf.Rel) int {
+		return cmp.Or(cmp.Compare(a.Sym, b.Sym), cmp.Compare(a.Type, b.Type), cmp.Compare(a.Addend, b.Addend))
+	}
+	slices.SortFunc(rels, order)
+	n := 0
+	for i := range rels {
+		if i == 0 || order(rels[i-1], rels[i]) != 0 {
+			n++
+		}
+	}
+	return n
+}
+
+// summed reports whether a type has an accumulate handler: ADD*, SUB*, SET*.
+func summed(typ uint32) bool {
+	return typ >= 33 && typ <= 40 || typ >= 52 && typ <= 56 || typ == 60 || typ == 61
+}
+
+// riscvSum is what is to be stored at one place.
+type riscvSum struct {
+	p      place
+	rel    kelf.Rel
+	entry  int
+	bucket uint64
+	sum    uint64 // a long, from zero
+}
+
+// riscvSums are the sums of a section, by place.
+type riscvSums struct {
+	list []riscvSum
+	byP  map[uint64]int
+	bits uint // of the kernel's hash table
+}
+
+// add applies a relocation to its place's sum. Narrow types change the low bytes of it only.
+func (s *riscvSums) add(l *riscvLinker, p *place, v uint64) error {
+	if s.byP == nil {
+		s.byP = map[uint64]int{}
+		n := uint64(1)
+		for n < uint64(len(l.rels)) {
+			n, s.bits = n<<1, s.bits+1
+		}
+		if k := uint64(len(l.rels)); k+k>>2 > n {
+			s.bits++
+		}
+	}
+	i, ok := s.byP[p.P]
+	if !ok {
+		i = len(s.list)
+		s.byP[p.P] = i
+		s.list = append(s.list, riscvSum{p: *p, bucket: l.hash(p.P, s.bits)})
+	}
+	e := &s.list[i]
+	e.rel, e.entry = *p.Rel, l.entry
+	old := e.sum
+	narrow := func(mask, v uint64) uint64 { return old&^mask | v&mask }
+	switch p.Type {
+	case 33: // ADD8
+		e.sum = narrow(0xff, old+v)
+	case 34: // ADD16
+		e.sum = narrow(0xffff, old+v)
+	case 35: // ADD32
+		e.sum = narrow(0xffffffff, old+v)
+	case 36: // ADD64
+		e.sum = old + v
+	case 37: // SUB8
+		e.sum = narrow(0xff, old-v)
+	case 38: // SUB16
+		e.sum = narrow(0xffff, old-v)
+	case 39: // SUB32
+		e.sum = narrow(0xffffffff, old-v)
+	case 40, 61: // SUB64, SUB_ULEB128
+		e.sum = old - v
+	case 52: // SUB6
+		e.sum = narrow(0xff, (old-v&0x3f)&0x3f)
+	case 53: // SET6
+		e.sum = narrow(0x3f, v)
+	case 54: // SET8
+		e.sum = narrow(0xff, v)
+	case 55: // SET16
+		e.sum = narrow(0xffff, v)
+	case 56: // SET32
+		e.sum = narrow(0xffffffff, v)
+	case 60: // SET_ULEB128
+		e.sum = v
+	}
+	return nil
+}
+
+// hash is hash_min: include/linux/hash.h.
+func (l *riscvLinker) hash(v uint64, bits uint) uint64 {
+	if bits == 0 {
+		return 0
+	}
+	if l.class == elf.ELFCLASS32 {
+		return uint64(uint32(v) * 0x61c88647 >> (32 - bits))
+	}
+	return v * 0x61c8864680b583eb >> (64 - bits)
+}
+
+// store is process_accumulated_relocations: each sum is stored in the form of the last type of its place. What does not fit
+// is logged, and the load goes on. Buckets of the kernel's hash table are walked from the one
+// used first last, and so are the places in one.
+func (l *riscvLinker) store() error {
+	first := map[uint64]int{}
+	for i := range l.sums.list {
+		if _, ok := first[l.sums.list[i].bucket]; !ok {
+			first[l.sums.list[i].bucket] = i
+		}
+	}
+	order := make([]int, len(l.sums.list))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortFunc(order, func(a, b int) int {
+		return cmp.Or(cmp.Compare(first[l.sums.list[b].bucket], first[l.sums.list[a].bucket]), cmp.Compare(b, a))
+	})
+	for _, i := range order {
+		e := &l.sums.list[i]
+		l.entry = e.entry
+		e.p.Rel = &e.rel
+		if err := l.storeOne(e); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (l *riscvLinker) storeOne(e *riscvSum) error {
+	sum := l.signed(e.sum)
+	size, width := uint64(0), 0
+	switch e.rel.Type {
+	case 52, 53:
+		size, width = 1, 6
+	case 33, 37, 54:
+		size, width = 1, 8
+	case 34, 38, 55:
+		size, width = 2, 16
+	case 35, 39, 56:
+		size, width = 4, 32
+	case 36, 40:
+		loc, err := l.at(&e.p, 8)
+		if err == nil {
+			l.order.PutUint64(loc, uint64(sum))
+		}
+		return err
+	default:
+		return l.storeULEB(e, sum)
+	}
+	if sum > 1<<width-1 {
+		l.log(levelErr, Overflow, "%s: value %d out of range for %d-bit relocation.", l.Name(), sum, width)
+		return nil
+	}
+	loc, err := l.at(&e.p, size)
+	if err != nil {
+		return err
+	}
+	switch {
+	case width == 6:
+		loc[0] = loc[0]&0xc0 | byte(sum)&0x3f
+	case size == 1:
+		loc[0] = byte(sum)
+	case size == 2:
+		l.order.PutUint16(loc, uint16(sum))
+	default:
+		l.order.PutUint32(loc, uint32(sum))
+	}
+	return nil
+}
+
+// storeULEB writes as many bytes as the value needs: none for 0. A negative one never ends in the kernel.
+func (l *riscvLinker) storeULEB(e *riscvSum, sum int64) error {
+	if sum < 0 {
+		return &UndefinedError{Cause: KernelBug, Relsec: l.relsec, Entry: l.entry, Off: e.p.Off, What: "a negative ULEB128 has no end"}
+	}
+	var b []byte
+	for v := sum; v != 0; {
+		c := byte(v & 0x7f)
+		if v >>= 7; v != 0 {
+			c |= 0x80
+		}
+		b = append(b, c)
+	}
+	loc, err := l.at(&e.p, uint64(len(b)))
+	if err == nil {
+		copy(loc, b)
+	}
+	return err
+}
