@@ -71,8 +71,7 @@ func placeRelative(m elf.Machine, typ uint32) (prel, known bool) {
 // than it says.
 const samples = 16
 
-// form finds the layout of a module's entries: that in which every name field points into a string section and no value
-// field does; or that in which the symbols __ksymtab_NAME are as many as the entries and stand at their
+// form finds the layout of a module's entries: that in which every name and namespace points into a string section; or that in which the symbols __ksymtab_NAME are as many as the entries and stand at their
 // beginnings; or the newest of the machine whose size divides the section's.
 func (m *relocated) form() Form {
 	list := forms(uint64(m.f.Word()), m.f.Arch != nil && m.f.Arch.PREL32)
@@ -112,7 +111,7 @@ func (m *relocated) form() Form {
 func (m *relocated) fits(f Form) bool {
 	n := m.data.Len() / f.Size
 	for i := range min(n, samples) {
-		if !m.inStrings(i*f.Size+f.Name, f) || m.inStrings(i*f.Size, f) {
+		if !m.inStrings(i*f.Size+f.Name, f) {
 			return false
 		}
 		if f.NS {

@@ -315,6 +315,42 @@ func TestDamageIsSaidAndTheRestIsRead(t *testing.T) {
 	}
 }
 
+func TestTwiceAsManyCRCsAreNotTakenForWords(t *testing.T) {
+	for _, form := range []crcForm{inPlace, absolute} {
+		b := newBuilder(elf.EM_X86_64, elf.ELFCLASS64, false)
+		abis[0].table(b, "__ksymtab", append(three[:3:3], export{"delta", ""}), form)
+		sec := &b.sections[sectionOf(b, "__ksymtab")]
+		sec.data = sec.data[:24]
+		got, err := Read(b.file(t))
+		if err != nil || len(got.Exports) != 2 || got.Exports[1].CRC != crcBase+1 {
+			t.Errorf("form %d: got %+v, %v", form, got.Exports, err)
+		}
+	}
+}
+
+func TestACRCThatGenksymsDidNotMakeIsZero(t *testing.T) {
+	for _, c := range []struct {
+		bind elf.SymBind
+		has  bool
+		err  string
+	}{{elf.STB_WEAK, true, ""}, {elf.STB_GLOBAL, false, "entry 1: the CRC cannot be read"}} {
+		b := newBuilder(elf.EM_X86_64, elf.ELFCLASS64, false)
+		abis[0].table(b, "__ksymtab", three, absolute)
+		for i := range b.symbols {
+			if s := &b.symbols[i]; s.name == "__crc_beta" {
+				*s = symbol{name: s.name, bind: c.bind}
+			}
+		}
+		got, err := Read(b.file(t))
+		if e := got.Exports[1]; e.HasCRC != c.has || e.CRC != 0 {
+			t.Errorf("%v: got %v %08x want %v 0", c.bind, e.HasCRC, e.CRC, c.has)
+		}
+		if (err != nil) != (c.err != "") || err != nil && !strings.Contains(err.Error(), c.err) {
+			t.Errorf("%v: got %v want %q", c.bind, err, c.err)
+		}
+	}
+}
+
 func sectionOf(b *builder, name string) int {
 	for i := range b.sections {
 		if b.sections[i].name == name {

@@ -91,7 +91,7 @@ func TestALinkedTableIsReadInEveryForm(t *testing.T) {
 		{"x86_64 4.19", 0xffffffff81000000, 8, true, false, 1, false},
 		{"x86_64 4.18", 0xffffffff81000000, 8, true, false, 3, false},
 		{"i386", 0xc1000000, 4, true, false, 0, false},
-		{"i386 at the end of the address space", 0xfffe0000, 4, true, false, 1, false},
+		{"i386 at the end of the address space", 0xffff0000, 4, true, false, 1, false},
 		{"s390x 5.10", 0x100000, 8, false, true, 0, true},
 		{"riscv64", 0xffffffff80000000, 8, false, false, 0, false},
 		{"arm 5.3", 0xc0008000, 4, false, false, 1, false},

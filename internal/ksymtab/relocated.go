@@ -89,8 +89,9 @@ func (r *reader) crcs(f *kelf.File, name string) {
 	r.check(err)
 	size, n := uint64(4), r.count()
 	if f.Word() == 8 && n > 0 && data.Len() == uint64(n)*8 {
-		// Words, unless a relocation stands in the middle of the first.
-		if _, ok := rels.At(4); !ok {
+		// Words always had relocations, and none in the middle.
+		_, start := rels.At(0)
+		if _, middle := rels.At(4); start && !middle {
 			size = 8
 		}
 	}

@@ -67,8 +67,13 @@ func Parse(v bin.View) (*Info, error) {
 //
 // Source: kernel/module/main.c: get_modinfo.
 func (i *Info) Get(key string) (value []byte, ok bool) {
-	for value := range i.All(key) {
-		return value, true
+	if i == nil {
+		return nil, false
+	}
+	for n := range i.Entries {
+		if e := &i.Entries[n]; e.Key != nil && string(e.Key) == key {
+			return e.Value, true
+		}
 	}
 	return nil, false
 }

@@ -36,7 +36,7 @@ type Image interface {
 	SymbolName(i uint32) []byte
 	// Addr is a section's address after layout.
 	Addr(section int) uint64
-	// Bytes are n writable bytes of a section's memory after layout; nil when they are out of reach.
+	// Bytes are n writable bytes of a section's memory; before layout, of the file's bytes. nil when they are out of reach.
 	Bytes(section int, off, n uint64) []byte
 	// Memory is the same by address, for what lies in no section: room reserved by TextHead and Prepend, code next to a place.
 	Memory(addr, n uint64) []byte

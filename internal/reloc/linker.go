@@ -26,6 +26,13 @@ func Begin(m elf.Machine, class elf.Class, big bool, img Image, t Traits) (Linke
 		if class == elf.ELFCLASS64 {
 			return &s390Linker{base: b}, nil
 		}
+	case elf.EM_PPC64:
+		if !t.PPC64.PCREL {
+			return &ppc64Linker{base: b}, nil
+		}
+	case elf.EM_ARM:
+		b.rela = elf.SHT_REL
+		return &armLinker{base: b}, nil
 	}
 	return nil, ErrMachine
 }
@@ -74,6 +81,11 @@ type place struct {
 
 // apply calls one for each entry of a relocation section, in the order of the load. loc is nil for a type whose Howto has no size.
 func (b *base) apply(relsec int, one func(p *place) (diag.Errno, error)) (diag.Errno, error) {
+	return b.applyFirst(relsec, len(b.Relocs(relsec)), one)
+}
+
+// applyFirst is apply for the first n entries.
+func (b *base) applyFirst(relsec, n int, one func(p *place) (diag.Errno, error)) (diag.Errno, error) {
 	s := b.Section(relsec)
 	b.relsec, b.entry = relsec, 0
 	if s.Type != b.rela {
@@ -85,7 +97,7 @@ func (b *base) apply(relsec int, one func(p *place) (diag.Errno, error)) (diag.E
 	}
 	target := int(s.Info)
 	start := b.Addr(target)
-	rels := b.Relocs(relsec)
+	rels := b.Relocs(relsec)[:n]
 	tr := b.Trace()
 	p := place{target: target}
 	for i := range rels {

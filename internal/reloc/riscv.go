@@ -29,7 +29,7 @@ func (l *riscvLinker) Apply(relsec int) (diag.Errno, error) {
 	l.sums = riscvSums{}
 	errno, err := l.apply(relsec, l.one)
 	if errno == 0 && err == nil && l.t.RISCV.Accumulate {
-		err = l.store()
+		err = l.storeSums()
 	}
 	return errno, err
 }
@@ -53,9 +53,9 @@ func (l *riscvLinker) one(p *place) (diag.Errno, error) {
 			l.log(levelErr, Overflow, "%s: value %016x out of range for 32-bit field", l.Name(), v)
 			return diag.EINVAL, nil
 		}
-		return 0, l.word(p, 4, v)
+		return 0, l.store(p, 4, v)
 	case 2: // 64
-		return 0, l.word(p, 8, v)
+		return 0, l.store(p, 8, v)
 	case 16: // BRANCH
 		return 0, l.insn(p, 0, 0x1fff07f, bType(off))
 	case 17: // JAL
@@ -116,7 +116,7 @@ func (l *riscvLinker) one(p *place) (diag.Errno, error) {
 			off = l.signed(at - p.P)
 		}
 		if p.Type == 59 {
-			return 0, l.word(p, 4, uint64(off))
+			return 0, l.store(p, 4, uint64(off))
 		}
 		if err := l.insn(p, 0, 0xfff, hi20(off)); err != nil {
 			return 0, err
@@ -131,7 +131,7 @@ func (l *riscvLinker) one(p *place) (diag.Errno, error) {
 		return 0, l.inPlace(p, v)
 	case 57: // 32_PCREL
 		if l.t.RISCV.Accumulate {
-			return 0, l.word(p, 4, uint64(off))
+			return 0, l.store(p, 4, uint64(off))
 		}
 	case 3, 4, 5, 6, 7, 8, 9, 10, 11, 58: // RELATIVE, COPY, JUMP_SLOT, TLS_DTP*, TLS_TPREL*, IRELATIVE
 		if l.t.RISCV.Accumulate {
@@ -173,20 +173,6 @@ func (l *riscvLinker) reaches(off int64) bool {
 func (l *riscvLinker) unreachable(v uint64) diag.Errno {
 	l.log(levelErr, Overflow, "%s: target %016x can not be addressed by the 32-bit offset from PC = %s", l.Name(), v, l.ptrval())
 	return diag.EINVAL
-}
-
-// word stores n bytes.
-func (l *riscvLinker) word(p *place, n uint64, v uint64) error {
-	loc, err := l.at(p, n)
-	if err != nil {
-		return err
-	}
-	if n == 8 {
-		l.order.PutUint64(loc, v)
-	} else {
-		l.order.PutUint32(loc, uint32(v))
-	}
-	return nil
 }
 
 // insn replaces the bits outside of keep of the instruction at P + off.

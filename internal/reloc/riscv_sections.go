@@ -281,10 +281,10 @@ func (l *riscvLinker) hash(v uint64, bits uint) uint64 {
 	return v * 0x61c8864680b583eb >> (64 - bits)
 }
 
-// store is process_accumulated_relocations: each sum is stored in the form of the last type of its place. What does not fit
+// storeSums is process_accumulated_relocations: each sum is stored in the form of the last type of its place. What does not fit
 // is logged, and the load goes on. Buckets of the kernel's hash table are walked from the one
 // used first last, and so are the places in one.
-func (l *riscvLinker) store() error {
+func (l *riscvLinker) storeSums() error {
 	first := map[uint64]int{}
 	for i := range l.sums.list {
 		if _, ok := first[l.sums.list[i].bucket]; !ok {

@@ -144,10 +144,7 @@ var rowsPPC64 = [...]row{
 	{typ: 63, size: 2, formula: "S + A - .TOC."},
 	{typ: 64, size: 2, formula: "#lo(S + A - .TOC.)"},
 	{typ: 109},
-	{typ: 116, size: 4, formula: "S + A - P", since: kver.V(6, 12)},
 	{typ: 118, size: 8, formula: ".TOC. - P"},
-	{typ: 132, size: 8, formula: "S + A - P", since: kver.V(6, 12)},
-	{typ: 133, size: 8, formula: "G + A - P", since: kver.V(6, 12)},
 	{typ: 250, size: 2, formula: "#lo(S + A - P)"},
 	{typ: 252, size: 2, formula: "#ha(S + A - P)"},
 }

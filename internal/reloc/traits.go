@@ -64,7 +64,8 @@ type RISCVTraits struct {
 
 // PPC64Traits are the traits of ppc64.
 type PPC64Traits struct {
-	PCREL         bool   // CONFIG_PPC_KERNEL_PCREL
+	ELFv1         bool   // a kernel of the first ABI: big-endian, not CONFIG_PPC64_BIG_ENDIAN_ELF_ABI_V2
+	PCREL         bool   // CONFIG_PPC_KERNEL_PCREL: not modelled
 	Terminator    bool   // stub counts have a terminator (6.12 and before)
 	Ftrace        bool   // CONFIG_DYNAMIC_FTRACE
 	FtraceRegs    bool   // CONFIG_DYNAMIC_FTRACE_WITH_REGS
