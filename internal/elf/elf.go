@@ -342,7 +342,7 @@ func (f *File) names() error {
 			}
 			continue
 		}
-		rest := table[s.NameOff:]
+		rest := table[s.NameOff:min(uint64(len(table)), uint64(s.NameOff)+MaxName)]
 		s.Name = rest
 		for k := 0; k < len(rest); k++ {
 			if rest[k] == 0 {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"debug/elf"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -131,6 +132,8 @@ type Targets struct {
 func (f *File) Targets(i int) (Targets, error) {
 	var t Targets
 	var err error
+	// Sections that overlap could make a small file hold any number of entries.
+	room := f.src.Size()
 	for j := range f.Sections {
 		s := &f.Sections[j]
 		if s.Type != elf.SHT_REL && s.Type != elf.SHT_RELA || s.Info != uint32(i) {
@@ -141,6 +144,11 @@ func (f *File) Targets(i int) (Targets, error) {
 			err = terr
 		}
 		t.Rela = tab.Rela
+		need := uint64(tab.Len()) * uint64(tab.size)
+		if need > room {
+			return t, f.sectionError(j, errors.New("the relocation tables overlap: they have more entries than the file has room for"))
+		}
+		room -= need
 		t.rels = slices.Grow(t.rels, tab.Len())
 		for k := range tab.Len() {
 			t.rels = append(t.rels, tab.At(k))

@@ -139,10 +139,14 @@ func (t *Symtab) All() iter.Seq[Symbol] {
 	}
 }
 
+// MaxName is the longest name that is read, in bytes. The kernel's own limit is 512 (KSYM_NAME_LEN); a string table
+// without NULs must not make every symbol's name as long as the table.
+const MaxName = 4096
+
 // Name is the symbol's own name; empty where st_name does not lie in the string table. A name
-// that lacks its NUL ends where the table does.
+// that lacks its NUL ends where the table does, or after MaxName bytes.
 func (t *Symtab) Name(s Symbol) []byte {
-	b, _ := t.strs.CString(uint64(s.NameOff))
+	b, _ := t.strs.Clip(uint64(s.NameOff), MaxName).CString(0)
 	return b
 }
 

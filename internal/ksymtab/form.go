@@ -133,7 +133,7 @@ func (m *relocated) inStrings(off uint64, form Form) bool {
 	if prel, known := placeRelative(m.f.Header.Machine, rel.Type); known && prel != form.Prel {
 		return false
 	}
-	p, ok := m.f.Resolve(rel, m.rels.Rela, 0)
+	p, ok := resolve(m.f, rel, m.rels.Rela, 0)
 	if !ok || p.Section == 0 {
 		return false
 	}

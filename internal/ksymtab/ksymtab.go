@@ -43,6 +43,7 @@ type Export struct {
 	Index     int    // of the entry in it
 	// Value is where the symbol is: of a module a section and the offset in it, of a linked image an address (Abs).
 	// On ia64, parisc64 and ppc64 with ELFv1 that is a function's descriptor.
+	// Its Name is left out.
 	Value kelf.Place
 }
 
@@ -72,6 +73,7 @@ type Table struct {
 func Read(f *kelf.File) (Table, error) {
 	var t Table
 	var errs []error
+	left := budget(f.Size())
 	for i := range tables {
 		sec := find(f, tables[i].name)
 		if sec < 0 {
@@ -83,10 +85,10 @@ func Read(f *kelf.File) (Table, error) {
 		r.data, err = f.Data(sec)
 		r.check(err)
 		m.data = r.data
-		m.rels, err = f.Targets(sec)
+		m.rels, err = left.targets(f, sec)
 		r.check(err)
 		r.form = m.form()
-		r.crcs(f, tables[i].crcs)
+		r.crcs(f, tables[i].crcs, &left)
 		r.flags(f)
 		r.read()
 		if r.bad != nil {

@@ -380,6 +380,40 @@ func TestATableWithoutAnythingInItDoesNotGrow(t *testing.T) {
 	}
 }
 
+func TestRelocationSectionsOverTheSameBytesAreRefused(t *testing.T) {
+	b := newBuilder(elf.EM_X86_64, elf.ELFCLASS64, false)
+	sec := abis[0].table(b, "__ksymtab", three, inPlace)
+	first := sectionOf(b, ".rela__ksymtab")
+	for range 100 {
+		b.sections = append(b.sections, section{name: "again", typ: elf.SHT_RELA, info: uint32(sec)})
+	}
+	f := b.file(t)
+	for i := range f.Sections {
+		if s := &f.Sections[i]; s.Name == "again" {
+			// As large as the file, all of them.
+			s.Off, s.Size = f.Sections[first].Off, f.Size()-f.Sections[first].Off
+		}
+	}
+	got, err := Read(f)
+	want := []string{"__ksymtab[0] alpha 89abcd00 -", "__ksymtab[1] beta 89abcd01 -", "__ksymtab[2] gamma 89abcd02 -"}
+	if diff := cmp.Diff(want, lines(f, got)); diff != "" {
+		t.Error(diff)
+	}
+	if err == nil || !strings.Contains(err.Error(), `"__ksymtab": its relocation sections overlap`) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestANameWithoutAnEndIsNotSearchedThroughTheFile(t *testing.T) {
+	b := newBuilder(elf.EM_X86_64, elf.ELFCLASS64, false)
+	abis[0].table(b, "__ksymtab", []export{{strings.Repeat("n", maxString), ""}}, noCRC)
+	b.symbols = b.symbols[:3] // without __ksymtab_nnn…
+	got, err := Read(b.file(t))
+	if err == nil || len(got.Exports) != 1 || got.Exports[0].Name != nil {
+		t.Errorf("got %d exports, %v", len(got.Exports), err)
+	}
+}
+
 func TestASectionThatIsNotLoadedIsNotTaken(t *testing.T) {
 	a := &abis[0]
 	b := newBuilder(a.machine, a.class, a.big)

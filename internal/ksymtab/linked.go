@@ -103,13 +103,9 @@ func (l *linked) str(off uint64, form Form) ([]byte, bool) {
 	if !ok {
 		return nil, false
 	}
-	// A name has less than KSYM_NAME_LEN (512) bytes, a namespace hardly more. The bound keeps damaged tables from
-	// searching the whole image for a NUL, once an entry.
 	s, err := l.mem(addr).Clip(0, maxString).CString(0)
 	return s, err == nil
 }
-
-const maxString = 4096
 
 func (*linked) alias(uint64) []byte { return nil }
 

@@ -184,6 +184,42 @@ func TestWhatIsDamagedIsNamedAndTheRestIsThere(t *testing.T) {
 	}
 }
 
+func TestTablesThatOverlapDoNotMultiply(t *testing.T) {
+	b := elftest.New(elf.EM_X86_64, elf.ELFCLASS64, false)
+	text := b.Progbits(".text", elf.SHF_ALLOC, make([]byte, 64))
+	first := b.Relocs(text, true, make([]elftest.Rel, 4000)...)
+	for range 500 { // headers of nothing, which will point at the first table
+		b.Add(elftest.Section{Name: ".rela.text", Type: elf.SHT_RELA, Info: uint32(text)})
+	}
+	b.Edit = func(out []byte) []byte {
+		shoff := b.Order().Uint64(out[40:])
+		for i := range uint64(500) {
+			copy(out[shoff+64*(uint64(first)+1+i)+24:][:16], out[shoff+64*uint64(first)+24:])
+		}
+		return out
+	}
+	m := decode(t, b.Bytes())
+	n := 0
+	for _, tab := range m.Relocs() {
+		n += tab.Len()
+	}
+	if n < 4000 || n > 3*4000 || !strings.Contains(messages(m), "overlap") {
+		t.Errorf("%d entries, findings %q", n, messages(m))
+	}
+	if tg, err := m.File.Targets(text); tg.Len() > 3*4000 || err == nil {
+		t.Errorf("targets: %d entries, error %v", tg.Len(), err)
+	}
+}
+
+func TestANameWithoutANULDoesNotTakeTheWholeTable(t *testing.T) {
+	b := elftest.New(elf.EM_X86_64, elf.ELFCLASS64, false)
+	b.Symbol(elftest.Symbol{Name: strings.Repeat("a", 100_000), Shndx: uint16(elf.SHN_ABS)})
+	m := decode(t, b.Bytes())
+	if n := len(m.Symtab().Name(m.Symtab().At(1))); n != kelf.MaxName {
+		t.Errorf("got %d bytes want %d", n, kelf.MaxName)
+	}
+}
+
 func TestNameOfFile(t *testing.T) {
 	for in, want := range map[string]string{"a/snd-hda-intel.ko.xz": "snd_hda_intel", "x.ko": "x", "y": "y", "drivers/ata/libata": "libata", "z.ko.zst": "z"} {
 		if got := NameOfFile(in); got != want {

@@ -1,6 +1,7 @@
 package module
 
 import (
+	"fmt"
 	"path"
 	"strings"
 
@@ -83,12 +84,20 @@ func (m *Module) Symtab() *elf.Symtab {
 	return m.symtab
 }
 
-// Relocs are the relocation tables, in file order.
+// Relocs are the relocation tables, in file order. Tables that overlap, so that together they would be larger than the file, are left out.
 func (m *Module) Relocs() []*elf.RelTable {
 	var tabs []*elf.RelTable
+	room := m.File.Size()
 	for _, i := range m.File.RelocSections() {
 		t, err := m.File.Relocs(i)
 		m.add(diag.DamagedRelocs, diag.Location{}, err)
+		size := uint64(t.Len()) * uint64(t.EntrySize())
+		if size > room {
+			m.add(diag.DamagedRelocs, diag.In(m.File.Sections[i].Name, i),
+				fmt.Errorf("section %d and others overlap: the relocation tables are larger than the file", i))
+			continue
+		}
+		room -= size
 		tabs = append(tabs, t)
 	}
 	return tabs

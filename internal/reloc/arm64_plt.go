@@ -59,10 +59,6 @@ func (t *arm64PLT) slot(l *arm64Linker, i int) ([]byte, uint64, error) {
 	return b, l.Addr(t.section) + off, nil
 }
 
-func (l *base) full(section int, off uint64) error {
-	return &UndefinedError{Cause: TableFull, Relsec: l.relsec, Entry: l.entry, Off: off, What: l.Section(section).Name}
-}
-
 func putWords(b []byte, words ...uint32) {
 	for i, w := range words {
 		binary.LittleEndian.PutUint32(b[4*i:], w)

@@ -53,7 +53,9 @@ func rows(m elf.Machine, class elf.Class) []row {
 		}
 		return rowsMIPS32[:]
 	case elf.EM_LOONGARCH:
-		return rowsLoongArch[:]
+		if class == elf.ELFCLASS64 {
+			return rowsLoongArch[:]
+		}
 	case elf.EM_SPARCV9:
 		return rowsSPARC64[:]
 	case elf.EM_PARISC:

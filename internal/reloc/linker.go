@@ -11,12 +11,12 @@ import (
 
 // Begin makes the Linker of one load of a module of that machine. The error is ErrMachine.
 func Begin(m elf.Machine, class elf.Class, big bool, img Image, t Traits) (Linker, error) {
-	b := base{Image: img, t: t, m: m, class: class, order: orderOf(big), rela: elf.SHT_RELA}
+	b := base{Image: img, t: t, m: m, class: class, order: orderOf(big), rela: true}
 	switch m {
 	case elf.EM_X86_64:
 		return &x86Linker{base: b}, nil
 	case elf.EM_386:
-		b.rela = elf.SHT_REL
+		b.rel, b.rela = true, false
 		return &i386Linker{base: b}, nil
 	case elf.EM_AARCH64:
 		return &arm64Linker{base: b}, nil
@@ -31,8 +31,21 @@ func Begin(m elf.Machine, class elf.Class, big bool, img Image, t Traits) (Linke
 			return &ppc64Linker{base: b}, nil
 		}
 	case elf.EM_ARM:
-		b.rela = elf.SHT_REL
+		b.rel, b.rela = true, false
 		return &armLinker{base: b}, nil
+	case elf.EM_MIPS:
+		b.rel, b.rela = true, class == elf.ELFCLASS64
+		return &mipsLinker{base: b}, nil
+	case elf.EM_LOONGARCH:
+		if class == elf.ELFCLASS64 {
+			return &loongLinker{base: b}, nil
+		}
+	case elf.EM_PPC:
+		return &ppc32Linker{base: b}, nil
+	case elf.EM_SPARCV9:
+		return &sparcLinker{base: b}, nil
+	case elf.EM_PARISC:
+		return &pariscLinker{base: b}, nil
 	}
 	return nil, ErrMachine
 }
@@ -61,7 +74,8 @@ type base struct {
 	m     elf.Machine
 	class elf.Class
 	order byteOrder
-	rela  elf.SectionType // the only form of relocation that the machine takes
+
+	rel, rela bool // the forms of relocation that the machine takes: MODULES_USE_ELF_REL, MODULES_USE_ELF_RELA
 
 	relsec, entry int // being applied
 }
@@ -88,7 +102,7 @@ func (b *base) apply(relsec int, one func(p *place) (diag.Errno, error)) (diag.E
 func (b *base) applyFirst(relsec, n int, one func(p *place) (diag.Errno, error)) (diag.Errno, error) {
 	s := b.Section(relsec)
 	b.relsec, b.entry = relsec, 0
-	if s.Type != b.rela {
+	if s.Type == elf.SHT_REL && !b.rel || s.Type == elf.SHT_RELA && !b.rela {
 		b.log(levelErr, Form, "module %s: REL relocation unsupported", b.Name())
 		return diag.ENOEXEC, nil
 	}
@@ -184,4 +198,66 @@ func (b *base) ptrval() string {
 		return "(ptrval)"
 	}
 	return "(____ptrval____)"
+}
+
+// long cuts a value to an unsigned long.
+func (b *base) long(v uint64) uint64 {
+	if b.class == elf.ELFCLASS32 {
+		return uint64(uint32(v))
+	}
+	return v
+}
+
+// signed is a long.
+func (b *base) signed(v uint64) int64 {
+	if b.class == elf.ELFCLASS32 {
+		return int64(int32(v))
+	}
+	return int64(v)
+}
+
+// wordSize is sizeof(long).
+func (b *base) wordSize() uint64 {
+	if b.class == elf.ELFCLASS32 {
+		return 4
+	}
+	return 8
+}
+
+// tableSlot returns the bytes and address of slot i of a table.
+func (b *base) tableSlot(section int, i int, size uint64) ([]byte, uint64, error) {
+	off := uint64(i) * size
+	s := b.Bytes(section, off, size)
+	if uint64(len(s)) != size {
+		return nil, 0, b.full(section, off)
+	}
+	return s, b.Addr(section) + off, nil
+}
+
+// putLong stores an unsigned long.
+func (b *base) putLong(loc []byte, v uint64) {
+	if b.class == elf.ELFCLASS32 {
+		b.order.PutUint32(loc, uint32(v))
+	} else {
+		b.order.PutUint64(loc, v)
+	}
+}
+
+// store writes n bytes, 4 or 8.
+func (b *base) store(p *place, n uint64, v uint64) error {
+	loc, err := b.at(p, n)
+	if err != nil {
+		return err
+	}
+	if n == 8 {
+		b.order.PutUint64(loc, v)
+	} else {
+		b.order.PutUint32(loc, uint32(v))
+	}
+	return nil
+}
+
+// full says that a table has no slot at off.
+func (b *base) full(section int, off uint64) error {
+	return &UndefinedError{Cause: TableFull, Relsec: b.relsec, Entry: b.entry, Off: off, What: b.Section(section).Name}
 }

@@ -197,20 +197,6 @@ func (l *ppc64Linker) bad(what string, v uint64) diag.Errno {
 	return diag.ENOEXEC
 }
 
-// store writes n bytes, 4 or 8.
-func (b *base) store(p *place, n uint64, v uint64) error {
-	loc, err := b.at(p, n)
-	if err != nil {
-		return err
-	}
-	if n == 8 {
-		b.order.PutUint64(loc, v)
-	} else {
-		b.order.PutUint32(loc, uint32(v))
-	}
-	return nil
-}
-
 // half writes 16 bits, but for those in keep.
 func (l *ppc64Linker) half(p *place, keep uint16, v uint64) error {
 	loc, err := l.at(p, 2)

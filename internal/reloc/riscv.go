@@ -2,7 +2,6 @@ package reloc
 
 import (
 	"debug/elf"
-	"slices"
 
 	"kotool/internal/diag"
 	kelf "kotool/internal/elf"
@@ -18,14 +17,13 @@ type riscvLinker struct {
 	base
 	plt, got, gotPLT riscvTable
 
-	rels []kelf.Rel         // of the section that is being applied
-	hi20 map[uint64][]int32 // entries with PCREL_HI20 or GOT_HI20, by place; made when first asked for
-	last int                // the entry that was found last
-	sums riscvSums
+	rels  []kelf.Rel // of the section that is being applied
+	pairs hi20Pairs
+	sums  riscvSums
 }
 
 func (l *riscvLinker) Apply(relsec int) (diag.Errno, error) {
-	l.rels, l.hi20, l.last = l.Relocs(relsec), nil, 0
+	l.rels, l.pairs = l.Relocs(relsec), hi20Pairs{round: l.t.RISCV.Accumulate}
 	l.sums = riscvSums{}
 	errno, err := l.apply(relsec, l.one)
 	if errno == 0 && err == nil && l.t.RISCV.Accumulate {
@@ -148,22 +146,6 @@ func (l *riscvLinker) one(p *place) (diag.Errno, error) {
 	return diag.EINVAL, nil
 }
 
-// long cuts a value to an unsigned long.
-func (b *base) long(v uint64) uint64 {
-	if b.class == elf.ELFCLASS32 {
-		return uint64(uint32(v))
-	}
-	return v
-}
-
-// signed is a long.
-func (b *base) signed(v uint64) int64 {
-	if b.class == elf.ELFCLASS32 {
-		return int64(int32(v))
-	}
-	return int64(v)
-}
-
 // reaches is riscv_insn_valid_32bit_offset: AUIPC and a 12-bit offset get there.
 func (l *riscvLinker) reaches(off int64) bool {
 	const from, to = -1<<31 - 1<<11, 1<<31 - 1<<11
@@ -249,26 +231,9 @@ func cjType(off int64) uint16 {
 // pair finds the entry of the AUIPC that a PCREL_LO12 points at, and returns the low part of its value. The
 // addend of the PCREL_LO12 itself does not count.
 func (l *riscvLinker) pair(p *place) (lo uint32, ok bool, err error) {
-	if l.hi20 == nil {
-		l.hi20 = map[uint64][]int32{}
-		start := l.Addr(p.target)
-		for i := range l.rels {
-			if t := l.rels[i].Type; t == 23 || t == 20 {
-				at := l.long(start + l.rels[i].Off)
-				l.hi20[at] = append(l.hi20[at], int32(i))
-			}
-		}
-	}
-	list := l.hi20[p.S]
-	if len(list) == 0 {
+	found, ok := l.pairs.find(&l.base, l.rels, p.target, p.S, func(typ uint32) bool { return typ == 23 || typ == 20 })
+	if !ok {
 		return 0, false, nil
-	}
-	found := int(list[0])
-	if l.t.RISCV.Accumulate { // the search begins at the last match and goes round
-		if k, _ := slices.BinarySearch(list, int32(l.last)); k < len(list) {
-			found = int(list[k])
-		}
-		l.last = found
 	}
 	r := &l.rels[found]
 	sym, inside := l.Symbol(r.Sym)

@@ -21,32 +21,6 @@ type riscvTable struct {
 
 const riscvPLTEntry = 12 // bytes
 
-func (l *riscvLinker) wordSize() uint64 {
-	if l.class == elf.ELFCLASS32 {
-		return 4
-	}
-	return 8
-}
-
-// entry returns the bytes and address of slot i of a table.
-func (b *base) tableSlot(section int, i int, size uint64) ([]byte, uint64, error) {
-	off := uint64(i) * size
-	s := b.Bytes(section, off, size)
-	if uint64(len(s)) != size {
-		return nil, 0, b.full(section, off)
-	}
-	return s, b.Addr(section) + off, nil
-}
-
-// put stores an unsigned long.
-func (b *base) putLong(loc []byte, v uint64) {
-	if b.class == elf.ELFCLASS32 {
-		b.order.PutUint32(loc, uint32(v))
-	} else {
-		b.order.PutUint64(loc, v)
-	}
-}
-
 // gotEntry is module_emit_got_entry: the address of the slot for v.
 func (l *riscvLinker) gotEntry(v uint64) (uint64, error) {
 	t := &l.got

@@ -90,7 +90,6 @@ type LoongArchTraits struct {
 	PCADD      bool // PCADD and GOT_PCADD are taken (7.2)
 	NoPCALA    bool // B26, PCALA and GOT_PC are not taken (before 6.1)
 	FtracePLTs int  // entries in .ftrace_trampoline
-	LongHex    bool // messages print opr1 as long (7.2)
 }
 
 // PPC32Traits are the traits of ppc (32 bits).
@@ -138,7 +137,7 @@ var history = [...]change{
 	{elf.EM_LOONGARCH, kver.All, func(t *Traits) { t.LoongArch.FtracePLTs = 2 }},
 	{elf.EM_LOONGARCH, kver.Until(6, 1), func(t *Traits) { t.LoongArch.NoPCALA = true }},
 	{elf.EM_LOONGARCH, kver.Since(6, 12), func(t *Traits) { t.LoongArch.Sort, t.LoongArch.PCREL = true, true }},
-	{elf.EM_LOONGARCH, kver.Since(7, 2), func(t *Traits) { t.LoongArch.PCADD, t.LoongArch.LongHex = true, true }},
+	{elf.EM_LOONGARCH, kver.Since(7, 2), func(t *Traits) { t.LoongArch.PCADD = true }},
 
 	{elf.EM_PPC, kver.All, func(t *Traits) { t.PPC32.Ftrace = true }},
 }

@@ -19,6 +19,7 @@ type Dump struct {
 	m    *module.Module
 	secs []dumped
 	errs []error // sections that are not there
+	size uint64  // of what is shown, in bytes
 }
 
 type dumped struct {
@@ -52,6 +53,10 @@ func NewDump(m *module.Module, which []string) *Dump {
 // add takes a section. One that is cut short is among the file's problems; what is there is shown.
 func (r *Dump) add(i int) {
 	data, _ := r.m.File.Data(i)
+	if r.size += data.Len(); r.size > r.m.File.Size() {
+		r.errs = append(r.errs, fmt.Errorf("section %d is left out: the sections asked for are larger than the file together", i))
+		return
+	}
 	rels, _ := r.m.File.Targets(i)
 	r.secs = append(r.secs, dumped{&r.m.File.Sections[i], data, rels})
 }

@@ -28,6 +28,7 @@ type Buffers struct {
 	buf  *bufio.Reader
 	gzip *gzip.Reader
 	xz   *xz.Reader
+	lzma *lzma2
 	zstd *zstd.Decoder
 }
 

@@ -46,6 +46,9 @@ func (in *Input) unpack(src packedSource, head []byte, o Options, damage error) 
 		}
 		size = 0
 	}
+	if b, ok := src.(memSource); ok && in.fastXZ(b, size, o) {
+		return nil
+	}
 	first := min(8*src.size()+chunk, trusted)
 	if size > 0 {
 		first = min(size+1, 64*src.size()+1<<20, trusted) // one byte more, to meet the end
@@ -111,6 +114,24 @@ func (in *Input) unpack(src packedSource, head []byte, o Options, damage error) 
 	in.pool.plain = buf
 	in.mem, in.size = buf, uint64(len(buf))
 	return nil
+}
+
+// fastXZ unpacks b when it is an xz file as modules_install writes them, of a size that it promises and that can be believed. It
+// costs two thirds of what the library takes.
+func (in *Input) fastXZ(b memSource, size uint64, o Options) bool {
+	if in.Compression != "xz" || size == 0 || size > 64*uint64(len(b))+1<<20 {
+		return false
+	}
+	p := in.pool
+	if p.lzma == nil {
+		p.lzma = &lzma2{}
+	}
+	out := grow(&p.plain, size)
+	if !p.lzma.plainXZ(out, b) || !o.Any && !isELF(out) {
+		return false
+	}
+	in.mem, in.size = out, size
+	return true
 }
 
 func (in *Input) wrap(err error) error { return fmt.Errorf("%s: %w", in.Compression, err) }
