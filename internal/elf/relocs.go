@@ -25,7 +25,7 @@ type Rel struct {
 // RelTable is a relocation section. Entries are decoded when they are asked for.
 type RelTable struct {
 	Section int
-	Target  int // sh_info: the section that is relocated
+	Target  uint32 // sh_info: the section that is relocated; may be past the table
 	Rela    bool
 	n       int
 	size    int
@@ -64,7 +64,7 @@ func (f *File) Relocs(i int) (*RelTable, error) {
 	data, err := f.Data(i)
 	size := relSize(f.Class, rela)
 	plain := !f.Big && rela && f.Class == elf.ELFCLASS64 && f.Header.Machine != elf.EM_MIPS && f.Header.Machine != elf.EM_SPARCV9
-	return &RelTable{Section: i, Target: int(s.Info), Rela: rela, plain: plain, n: int(data.Len()) / size, size: size, ents: data.Bytes(), f: f}, err
+	return &RelTable{Section: i, Target: s.Info, Rela: rela, plain: plain, n: int(data.Len()) / size, size: size, ents: data.Bytes(), f: f}, err
 }
 
 // FileOff is the file offset of entry i.

@@ -39,10 +39,18 @@ func (r *Relocs) name(sym uint32) ([]byte, bool) {
 }
 
 func (r *Relocs) target(t *kelf.RelTable) string {
-	if t.Target < len(r.f.Sections) {
-		return r.f.Sections[t.Target].Name
+	if s := r.targetSection(t); s != nil {
+		return s.Name
 	}
 	return ""
+}
+
+// targetSection is the section that a table relocates; nil where sh_info names none.
+func (r *Relocs) targetSection(t *kelf.RelTable) *kelf.Section {
+	if uint64(t.Target) < uint64(len(r.f.Sections)) {
+		return &r.f.Sections[t.Target]
+	}
+	return nil
 }
 
 // typeName is a type's standard name, or its number where it has none.
@@ -55,10 +63,10 @@ func (r *Relocs) typeName(typ uint32) string {
 
 // implicit reads the addend that stands at the place of a REL entry.
 func (r *Relocs) implicit(t *kelf.RelTable) func(rel kelf.Rel) (int64, bool) {
-	if t.Rela || t.Target <= 0 || t.Target >= len(r.f.Sections) {
+	if t.Rela || t.Target == 0 || r.targetSection(t) == nil {
 		return func(kelf.Rel) (int64, bool) { return 0, false }
 	}
-	data, _ := r.f.Data(t.Target)
+	data, _ := r.f.Data(int(t.Target))
 	return func(rel kelf.Rel) (int64, bool) {
 		if rel.Off >= data.Len() {
 			return 0, false
@@ -76,7 +84,7 @@ func (r *Relocs) JSON(j *render.JSON) {
 		j.KStr("name", r.f.Sections[t.Section].Name)
 		j.KInt("index", int64(t.Section))
 		j.KStr("target", r.target(t))
-		j.KInt("target_index", int64(t.Target))
+		j.KUint("target_index", uint64(t.Target))
 		j.KBool("rela", t.Rela)
 		j.Key("entries")
 		j.Arr()
@@ -120,8 +128,8 @@ func (r *Relocs) JSON(j *render.JSON) {
 
 // widths of the columns: offsets have as many digits as the target's size, types are looked through.
 func (r *Relocs) widths(t *kelf.RelTable) (off, typ int) {
-	if t.Target < len(r.f.Sections) {
-		off = (bits.Len64(r.f.Sections[t.Target].Size) + 3) / 4
+	if s := r.targetSection(t); s != nil {
+		off = (bits.Len64(s.Size) + 3) / 4
 	}
 	var last uint32 = 1<<32 - 1
 	for i := range t.Len() {
@@ -201,7 +209,7 @@ func (r *Relocs) Tables() []*render.Table {
 		off, typ := r.widths(t)
 		implicit := r.implicit(t)
 		title := "section " + strconv.Itoa(t.Section) + " " + render.Text(r.f.Sections[t.Section].Name) + ": " + strconv.Itoa(t.Len()) +
-			" relocations of section " + strconv.Itoa(t.Target) + " " + render.Text(r.target(t))
+			" relocations of section " + strconv.FormatUint(uint64(t.Target), 10) + " " + render.Text(r.target(t))
 		list = append(list, &render.Table{Title: title, N: t.Len(),
 			Columns: []render.Column{{Name: "Offset", Width: off}, {Name: "Type", Width: typ}, {Name: "Symbol + Addend", Role: render.RoleName}},
 			Rows: func(row *render.Row) {

@@ -327,7 +327,7 @@ var holdings = [...]struct{ name, holds string }{
 // Holds says in a few words what the kernel keeps in a section; "" for one that it does not know.
 func Holds(f *kelf.File, s *kelf.Section) string {
 	if s.Type == elf.SHT_REL || s.Type == elf.SHT_RELA {
-		if int(s.Info) < len(f.Sections) && s.Info != 0 {
+		if uint64(s.Info) < uint64(len(f.Sections)) && s.Info != 0 {
 			return "relocations of section " + fmt.Sprint(s.Info)
 		}
 		return "relocations"
