@@ -29,6 +29,8 @@ type inputs struct {
 	recursive bool
 	// partial says that only small parts of a module are read: headers, names, one section.
 	partial bool
+	// many says that there may be several inputs: tables then say whose they are.
+	many bool
 }
 
 func (in *inputs) flags(cmd *cobra.Command) {
@@ -100,6 +102,7 @@ func (in *inputs) inspect(cmd *cobra.Command, list iter.Seq[input], show view) e
 		return err
 	}
 	jobs := in.workers(cmd)
+	in.many = in.recursive || cmd.Flags().NArg() > 1
 	if in.recursive || cmd.Flags().NArg() > manyModules {
 		// Little of what is allocated lives long: a larger heap saves collections.
 		defer debug.SetGCPercent(debug.SetGCPercent(400))
@@ -304,8 +307,16 @@ func (in *inputs) render(w *worker, it input, r report.Report, findings []diag.F
 			t.TSV(w.out, prefix[:len(prefix)-1])
 		}
 	default:
+		_, named := r.(*report.Info) // names its file itself
+		if in.many && !named {
+			w.out.B = w.style.Palette.Paint(w.out.B, render.RoleTitle, render.Text(it.path)+":")
+			w.out.Str("\n")
+		}
 		if x, ok := r.(report.Texter); ok {
 			x.Text(w.out, w.style)
+			if in.many && !named {
+				w.out.Str("\n")
+			}
 			break
 		}
 		for i, t := range r.Tables() {
@@ -313,6 +324,9 @@ func (in *inputs) render(w *worker, it input, r report.Report, findings []diag.F
 				w.out.Str("\n")
 			}
 			t.Text(w.out, w.style)
+		}
+		if in.many && !named {
+			w.out.Str("\n")
 		}
 	}
 	w.out.Flush()
