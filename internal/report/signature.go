@@ -12,12 +12,18 @@ import (
 
 // Signature is the appended signature.
 type Signature struct {
-	s    *sig.Signature
-	size uint64
+	s     *sig.Signature
+	after uint64 // bytes behind a magic that is not at the end
 }
 
 // NewSignature reports a module's appended signature.
-func NewSignature(m *module.Module) *Signature { return &Signature{m.Signature(), m.File.Size()} }
+func NewSignature(m *module.Module) *Signature {
+	r := &Signature{s: m.Signature()}
+	if r.s == nil {
+		r.after = sig.Hidden(m.File.Source())
+	}
+	return r
+}
 
 // Schema implements Report.
 func (*Signature) Schema() string { return "kotool.signature/1" }
@@ -25,6 +31,7 @@ func (*Signature) Schema() string { return "kotool.signature/1" }
 // JSON implements Report.
 func (r *Signature) JSON(j *render.JSON) {
 	j.KBool("signed", r.s != nil)
+	j.KUint("bytes_after", r.after)
 	j.Key("signature")
 	if r.s == nil {
 		j.Null()
@@ -47,7 +54,6 @@ func (r *Signature) JSON(j *render.JSON) {
 	j.KUint("size", s.Size)
 	j.KUint("signed_bytes", s.DataLen)
 	j.KUint("appended", s.TotalLen)
-	j.KUint("bytes_after", 0)
 	j.KStr("signer", s.Signer())
 	j.KStr("key_id", s.KeyID())
 	j.KStr("hash", s.HashAlgo())
@@ -73,6 +79,10 @@ func (r *Signature) JSON(j *render.JSON) {
 
 // Tables implements Report.
 func (r *Signature) Tables() []*render.Table {
+	if r.s == nil && r.after > 0 {
+		return []*render.Table{pairs("", []pair{{key: "signature", value: fmt.Sprintf("none that the kernel sees: %d bytes follow the signature's magic", r.after), role: render.RoleWarn},
+			{key: "bytes after", value: strconv.FormatUint(r.after, 10)}})}
+	}
 	if r.s == nil {
 		return []*render.Table{pairs("", []pair{{key: "signature", value: "none: the module is not signed", role: render.RoleWarn}})}
 	}

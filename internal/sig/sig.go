@@ -3,6 +3,7 @@
 package sig
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -127,6 +128,28 @@ func Read(src elf.Source) (*Signature, error) {
 		perr = &Error{diag.EBADMSG, "", "PKCS#7: " + perr.Error(), s.Off}
 	}
 	return s, errors.Join(err, perr)
+}
+
+// lookBack is how far from the end Hidden looks, in bytes.
+const lookBack = 64 << 10
+
+// Hidden looks for a signature's magic that is not at the end of the file, where alone the kernel sees it. It returns the number of
+// bytes behind it; 0 where there is none.
+func Hidden(src elf.Source) uint64 {
+	size := src.Size()
+	n := min(size, lookBack)
+	if n == 0 {
+		return 0
+	}
+	b, err := src.Range(size-n, n)
+	if err != nil {
+		return 0
+	}
+	i := bytes.LastIndex(b, []byte(Magic))
+	if i < 0 {
+		return 0
+	}
+	return uint64(len(b) - i - len(Magic))
 }
 
 // hashNames are those of the X.509 trailer. Source: include/crypto/hash_info.h.
