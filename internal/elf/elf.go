@@ -93,9 +93,16 @@ type File struct {
 	Problems []Problem
 
 	src    Source
-	read   []bin.View // contents of sections that have been read, by index
+	read   [8]content // the sections that were read last: tables refer to each other back and forth
+	oldest int        // of read
 	symtab *Symtab
 	symErr error
+}
+
+// content is what a section holds.
+type content struct {
+	index int
+	data  bin.View
 }
 
 // Size is the length of the plain file in bytes.
@@ -402,16 +409,16 @@ func (f *File) Data(i int) (bin.View, error) {
 	if i < 0 || i >= len(f.Sections) {
 		return bin.View{}, fmt.Errorf("no section %d, the file has %d", i, len(f.Sections))
 	}
-	if len(f.read) > 0 && f.read[i].Len() > 0 {
-		return f.read[i], nil
+	for k := range f.read {
+		if f.read[k].index == i && f.read[k].data.Len() > 0 {
+			return f.read[k].data, nil
+		}
 	}
 	s := &f.Sections[i]
 	v, err := f.raw(s)
 	if err == nil {
-		if f.read == nil {
-			f.read = make([]bin.View, len(f.Sections))
-		}
-		f.read[i] = v
+		f.read[f.oldest] = content{i, v}
+		f.oldest = (f.oldest + 1) % len(f.read)
 		return v, nil
 	}
 	if _, ok := errors.AsType[*bin.RangeError](err); ok {

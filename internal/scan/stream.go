@@ -13,7 +13,7 @@ const pieces = 4
 
 // window is how many inputs for each worker may be under way or done and waiting. A wide one saves wake-ups; what waits is no module,
 // only a few pieces of output.
-const window = 16
+const window = 64
 
 // Stream runs work on each input, jobs at a time, and passes what they write to sink in the order of the inputs: the
 // output of the first unfinished input flows at once, that of the others waits, a few pieces each. After the

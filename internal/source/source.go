@@ -298,7 +298,7 @@ func (in *Input) Range(off, n uint64) ([]byte, error) {
 }
 
 // around is how much is read before and behind a small range, in bytes.
-const around = 2048
+const around = 1024
 
 // within returns n bytes at offset off out of b, which begins at offset from; nil where they are not all in it.
 func within(b []byte, from, off, n uint64) []byte {
