@@ -26,7 +26,6 @@ type Info struct {
 	packed  string
 	entries []Entry
 	params  []param
-	bad     []string // parm= and parmtype= without a colon
 	buildID []byte
 	sig     *sig.Signature
 	missing []string
@@ -80,8 +79,7 @@ func newInfo(entries []Entry, o InfoOptions) *Info {
 		}
 		name, text, ok := bytes.Cut(e.Value, []byte(":"))
 		if !ok {
-			r.bad = append(r.bad, string(e.Key)+"="+string(e.Value))
-			continue
+			continue // modinfo complains, and leaves it out
 		}
 		at := slices.IndexFunc(r.params, func(p param) bool { return bytes.Equal(p.name, name) })
 		if at < 0 {
@@ -354,6 +352,3 @@ func (r *Info) TSV() []*render.Table {
 		},
 	}}
 }
-
-// Complaints are strings of .modinfo that modinfo complains about.
-func (r *Info) Complaints() []string { return r.bad }
