@@ -14,10 +14,14 @@ type Builder struct {
 	Machine  elf.Machine
 	Sections []Section // index 1 is the first; section 0 is made
 	Symbols  []Symbol  // index 1 is the first
+	// Kind has the machine's relocation types; the zero Kind where the builder was made by New.
+	Kind Machine
 	// Extended moves the counts into section 0, as files with very many sections have them.
 	Extended bool
 	// Edit changes the finished bytes: to break things.
 	Edit func(b []byte) []byte
+
+	pointers []pointer
 }
 
 // Section is a section to be written. Relocations and symbol tables are made from values.
@@ -39,8 +43,10 @@ type Symbol struct {
 	Info  uint8
 	Other uint8
 	Shndx uint16
-	Value uint64
-	Size  uint64
+	// XShndx is a section index that does not fit into Shndx: it goes into an SHT_SYMTAB_SHNDX section, and Shndx becomes SHN_XINDEX.
+	XShndx uint32
+	Value  uint64
+	Size   uint64
 }
 
 // Rel is a relocation to be written.
@@ -148,19 +154,30 @@ func (b *Builder) Relocs(target int, rela bool, list ...Rel) int {
 	return b.Add(Section{Name: name + b.Sections[target-1].Name, Type: typ, Flags: elf.SHF_INFO_LINK, Data: data, Info: uint32(target)})
 }
 
-// Bytes lays the file out: header, sections, symbol table and strings, section headers.
+// Bytes lays the file out: header, sections, symbol table and strings, section headers. It can be called again.
 func (b *Builder) Bytes() []byte {
 	word := b.Word()
+	before := len(b.Sections)
+	b.flushPointers()
 	secs := append([]Section{{}}, b.Sections...)
+	b.Sections = b.Sections[:before]
 	symtab := len(secs)
 	strs := []byte{0}
 	syms := make([]byte, 16+8*(word/8)) // entry 0
+	var xindex []byte                   // one word a symbol, made when the first symbol needs it
 	locals := 1
 	for i, s := range b.Symbols {
 		off := uint32(0)
 		if s.Name != "" {
 			off = uint32(len(strs))
 			strs = append(append(strs, s.Name...), 0)
+		}
+		if s.XShndx != 0 {
+			s.Shndx = uint16(elf.SHN_XINDEX)
+			for len(xindex) < 4*(len(b.Symbols)+1) {
+				xindex = append(xindex, 0)
+			}
+			b.Order().PutUint32(xindex[4*(i+1):], s.XShndx)
 		}
 		if word == 4 {
 			syms = b.append32(b.append32(b.append32(syms, off), uint32(s.Value)), uint32(s.Size))
@@ -176,6 +193,9 @@ func (b *Builder) Bytes() []byte {
 	secs = append(secs,
 		Section{Name: ".symtab", Type: elf.SHT_SYMTAB, Data: syms, Link: uint32(symtab + 1), Info: uint32(locals), Align: uint64(word), Entsize: uint64(16 + 8*(word/8))},
 		Section{Name: ".strtab", Type: elf.SHT_STRTAB, Data: strs, Align: 1})
+	if xindex != nil {
+		secs = append(secs, Section{Name: ".symtab_shndx", Type: elf.SHT_SYMTAB_SHNDX, Data: xindex, Link: uint32(symtab), Align: 4, Entsize: 4})
+	}
 	shstrtab := []byte{0}
 	names := make([]uint32, len(secs)+1)
 	for i := range secs {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"iter"
 	"strconv"
+	"strings"
 
 	"kotool/internal/bin"
 	kelf "kotool/internal/elf"
@@ -38,11 +39,40 @@ type Record struct {
 	HasVar  bool
 	VarName string // a symbol at Var; "" where there is none
 	ops     kelf.Place
-	Max     uint32 // elements of an array at most, bytes of a string; 0 otherwise
-	Elem    uint32 // size of an array's element
+	Max     uint32     // elements of an array at most, bytes of a string; 0 otherwise
+	HasMax  bool       // Max was read: it may be 0
+	Elem    uint32     // size of an array's element
+	Num     kelf.Place // of the array's count variable
+	HasNum  bool
 	Len     uint32 // elements that the array's count variable starts with
 	HasLen  bool
 	Default *string // the value that the module's data start with; nil where it cannot be read
+
+	// What the module's own operations are made of; nothing of the kernel's standard ones, which are not in the file.
+	HasOps bool
+	SetFn  string // symbol of the set function: "param_set_int", or the module's own; "" where it has no name
+	NoSet  bool   // there is no set function
+	NoArg  bool   // the parameter needs no value (KERNEL_PARAM_OPS_FL_NOARG)
+	set    kelf.Place
+}
+
+// SetKind is the standard type by which the parameter is set: Kind, or, for the module's own operations, what the kernel's function in
+// them sets; "" where the module's own code sets it.
+func (r *Record) SetKind() string {
+	if r.Kind != "" {
+		return r.Kind
+	}
+	name, ok := strings.CutPrefix(r.SetFn, "param_set_")
+	switch {
+	case !ok:
+		return ""
+	case name == "copystring":
+		return "string"
+	}
+	if kind := kindOf("param_ops_" + name); kind != "string" {
+		return kind
+	}
+	return ""
 }
 
 // The flags of a parameter.
@@ -106,14 +136,36 @@ func Read(f *kelf.File, info iter.Seq2[[]byte, []byte]) ([]Param, error) {
 	return list, err
 }
 
-// layout of struct kernel_param by word size, in bytes: name, mod, ops, perm, level, flags, arg.
-type layout struct{ size, name, ops, perm, level, flags, arg uint64 }
+// layout of struct kernel_param by word size, in bytes: where each field is. The level has two bytes where there are no flags.
+type layout struct {
+	size, name, ops, perm, level, flags, arg uint64
+	wide                                     bool // level is s16
+}
 
-func layoutOf(word int) layout {
-	if word == 4 {
-		return layout{20, 0, 8, 12, 14, 15, 16}
+// layoutOf is the form of the records. Since 3.15 a pointer to the module stands between name and operations; before, there was none
+// (2.6.36 to 3.14). Records of 2.6.35 and older are not known here.
+//
+// Source: include/linux/moduleparam.h: struct kernel_param.
+func (r *reader) layoutOf() layout {
+	at, ok := r.pointer(r.sec, &r.rels, r.data, uint64(r.word))
+	module := ok && (string(at.Name) == "__this_module" || r.sectionName(at.Section) == ".gnu.linkonce.this_module")
+	switch n := r.data.Len(); {
+	case r.word == 4 && !module && ok && n%16 == 0:
+		return layout{16, 0, 4, 8, 10, 0, 12, true}
+	case r.word == 4:
+		return layout{20, 0, 8, 12, 14, 15, 16, false}
+	case !module && ok && n%32 == 0:
+		return layout{32, 0, 8, 16, 18, 0, 24, true}
 	}
-	return layout{40, 0, 16, 24, 26, 27, 32}
+	return layout{40, 0, 16, 24, 26, 27, 32, false}
+}
+
+// sectionName is "" for sections that are not in the file.
+func (r *reader) sectionName(i int) string {
+	if i <= 0 || i >= len(r.f.Sections) {
+		return ""
+	}
+	return r.f.Sections[i].Name
 }
 
 type reader struct {
@@ -134,13 +186,14 @@ func readTable(f *kelf.File) (records []Record, names []string, err error) {
 		err = rerr
 	}
 	r := &reader{f, sec, data, rels, f.Word()}
-	l := layoutOf(r.word)
+	l := r.layoutOf()
 	n := data.Len() / l.size
 	records, names = make([]Record, 0, n), make([]string, 0, n)
 	for i := range n {
 		off := i * l.size
 		rec, _ := data.Slice(off, l.size)
-		p := Record{Index: int(i), Perm: rec.U16(int(l.perm)), Level: int8(rec.U8(int(l.level))), Flags: rec.U8(int(l.flags))}
+		p := Record{Index: int(i), Perm: rec.U16(int(l.perm))}
+		p.Level, p.Flags = l.levelAndFlags(rec)
 		name := ""
 		if at, ok := r.pointer(r.sec, &r.rels, data, off+l.name); ok {
 			if s, ok := f.CStringAt(at); ok {
@@ -156,6 +209,9 @@ func readTable(f *kelf.File) (records []Record, names []string, err error) {
 		if at, ok := r.pointer(r.sec, &r.rels, data, off+l.ops); ok {
 			p.Ops, p.ops = string(at.Name), at
 			p.Kind = kindOf(p.Ops)
+			if p.Kind == "" {
+				r.operations(&p, at)
+			}
 		}
 		if at, ok := r.pointer(r.sec, &r.rels, data, off+l.arg); ok {
 			r.argument(&p, at)
@@ -166,12 +222,46 @@ func readTable(f *kelf.File) (records []Record, names []string, err error) {
 	return records, names, err
 }
 
+// levelAndFlags reads both; 3.15 and 3.16 have a level of two bytes where later kernels have level and flags, which no flags look like.
+func (l *layout) levelAndFlags(rec bin.View) (level int8, flags uint8) {
+	if l.wide {
+		return int8(rec.U16(int(l.level))), 0
+	}
+	level, flags = int8(rec.U8(int(l.level))), rec.U8(int(l.flags))
+	if level == -1 && flags == 0xff {
+		flags = 0
+	}
+	return level, flags
+}
+
+// operations reads the module's own struct kernel_param_ops: a word of flags since 3.13, then set, get and free.
+//
+// Source: include/linux/moduleparam.h: struct kernel_param_ops.
+func (r *reader) operations(p *Record, at kelf.Place) {
+	data, rels, ok := r.section(at)
+	w := uint64(r.word)
+	if !ok || !inside(data, at.Off, 3*w) {
+		return
+	}
+	p.HasOps = true
+	set := at.Off
+	if _, old := rels.At(at.Off); !old {
+		p.NoArg = data.U32(int(at.Off))&1 != 0
+		set += w
+	}
+	if fn, ok := r.pointer(at.Section, &rels, data, set); ok {
+		p.set, p.SetFn = fn, string(fn.Name)
+	} else {
+		p.NoSet = true
+	}
+}
+
 // nameSymbols finds the names of what section symbols point at: the module's own operations, and variables.
 func nameSymbols(f *kelf.File, records []Record) {
 	bySection := func(p kelf.Place) bool { return p.Section != 0 && p.Sym.Type() == elf.STT_SECTION }
 	spots := map[kelf.Spot]bool{}
 	for i := range records {
-		for _, p := range []kelf.Place{records[i].ops, records[i].Var} {
+		for _, p := range []kelf.Place{records[i].ops, records[i].Var, records[i].set} {
 			if bySection(p) {
 				spots[p.Spot()] = true
 			}
@@ -187,6 +277,9 @@ func nameSymbols(f *kelf.File, records []Record) {
 		r := &records[i]
 		if n := found[r.ops.Spot()]; n != "" && bySection(r.ops) {
 			r.Ops = n
+		}
+		if bySection(r.set) {
+			r.SetFn = found[r.set.Spot()]
 		}
 		if r.VarName = string(r.Var.Name); bySection(r.Var) {
 			r.VarName = found[r.Var.Spot()]
@@ -227,13 +320,13 @@ func kindOf(ops string) string {
 //
 // Source: include/linux/moduleparam.h: struct kparam_string, struct kparam_array.
 func (r *reader) argument(p *Record, at kelf.Place) {
-	switch p.Kind {
+	switch p.SetKind() {
 	case "string":
 		data, rels, ok := r.section(at)
 		if !ok || !inside(data, at.Off, 4) {
 			return
 		}
-		p.Max = data.U32(int(at.Off))
+		p.Max, p.HasMax = data.U32(int(at.Off)), true
 		if v, ok := r.pointer(at.Section, &rels, data, at.Off+uint64(r.word)); ok {
 			p.Var, p.HasVar = v, true
 			p.Default = r.text(v, uint64(p.Max))
@@ -244,6 +337,7 @@ func (r *reader) argument(p *Record, at kelf.Place) {
 		if !ok || !inside(data, at.Off, 8+3*w) {
 			return
 		}
+		p.HasMax = true
 		p.Max, p.Elem = data.U32(int(at.Off)), data.U32(int(at.Off)+4)
 		if ops, ok := r.pointer(at.Section, &rels, data, at.Off+8+w); ok {
 			if p.Kind = "array"; kindOf(string(ops.Name)) != "" {
@@ -253,6 +347,7 @@ func (r *reader) argument(p *Record, at kelf.Place) {
 				p.Var, p.HasVar = v, true
 				n := p.Max
 				if num, ok := r.pointer(at.Section, &rels, data, at.Off+8); ok {
+					p.Num, p.HasNum = num, true
 					if c, ok := r.load(num, 4); ok {
 						p.Len, p.HasLen = uint32(c), true
 						n = min(n, p.Len)

@@ -23,6 +23,9 @@ type Message struct {
 	KeyID        []byte // subject key identifier
 	Value        []byte // the signature
 	Signers      int
+	// SignerVersion is SignerInfo's: 1 with issuer and serial number, 3 with a subject key identifier.
+	SignerVersion int
+	Trailing      int // bytes behind the message, which are not part of it
 }
 
 // Attribute is one part of a distinguished name.
@@ -31,7 +34,7 @@ type Attribute struct{ OID, Name, Value string }
 // IssuerCN is the issuer's common name.
 func (m *Message) IssuerCN() string {
 	for _, a := range m.Issuer {
-		if a.OID == "2.5.4.3" {
+		if a.OID == commonName {
 			return a.Value
 		}
 	}
@@ -99,7 +102,7 @@ func want(b []byte, tag byte) (v value, rest []byte, err error) {
 
 // parseMessage reads ContentInfo { signedData, SignedData }. With an error the fields before it are there.
 func parseMessage(b []byte) (*Message, error) {
-	outer, _, err := want(b, tagSequence)
+	outer, behind, err := want(b, tagSequence)
 	if err != nil {
 		return nil, err
 	}
@@ -118,7 +121,7 @@ func parseMessage(b []byte) (*Message, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &Message{}
+	m := &Message{Trailing: len(behind)}
 	return m, m.signedData(sd.body)
 }
 
@@ -184,9 +187,12 @@ func (m *Message) signers(b []byte) error {
 }
 
 func (m *Message) signer(b []byte) error {
-	_, b, err := want(b, tagInteger)
+	ver, b, err := want(b, tagInteger)
 	if err != nil {
 		return err
+	}
+	if len(ver.body) == 1 {
+		m.SignerVersion = int(ver.body[0])
 	}
 	id, b, err := next(b)
 	if err != nil {
@@ -305,7 +311,7 @@ func oid(b []byte) string {
 
 func attributeName(o string) string {
 	switch o {
-	case "2.5.4.3":
+	case commonName:
 		return "CN"
 	case "2.5.4.6":
 		return "C"
@@ -340,12 +346,22 @@ func algorithmName(o string) string {
 		return "sha512"
 	case "2.16.840.1.101.3.4.2.4":
 		return "sha224"
+	case "2.16.840.1.101.3.4.2.5":
+		return "sha512-224"
+	case "2.16.840.1.101.3.4.2.6":
+		return "sha512-256"
+	case "2.16.840.1.101.3.4.2.7":
+		return "sha3-224"
 	case "2.16.840.1.101.3.4.2.8":
 		return "sha3-256"
 	case "2.16.840.1.101.3.4.2.9":
 		return "sha3-384"
 	case "2.16.840.1.101.3.4.2.10":
 		return "sha3-512"
+	case "2.16.840.1.101.3.4.2.11":
+		return "shake128"
+	case "2.16.840.1.101.3.4.2.12":
+		return "shake256"
 	case "1.2.156.10197.1.401":
 		return "sm3"
 	case "1.2.840.113549.1.1.1":

@@ -55,7 +55,7 @@ type Signature struct {
 	DataLen  uint64   // of what is signed: the bytes before the signature data
 	Raw      []byte   // the signature data
 	Message  *Message // of PKCS#7; nil where it cannot be read
-	Legacy   *Legacy  // of an X.509 trailer (to 4.2)
+	Legacy   *Legacy  // of an X.509 trailer (to 4.2), or one of PGP
 	TotalLen uint64   // signature data, trailer and magic
 }
 
@@ -117,6 +117,11 @@ func Read(src elf.Source) (*Signature, error) {
 		return s, s.legacy(src)
 	}
 	if t.IDType != PKCS7 {
+		if t.IDType == PGP {
+			data, total := s.DataLen, s.TotalLen
+			_ = s.legacy(src) // of the same form, as kmod reads it; the error below says that the kernel does not
+			s.DataLen, s.TotalLen = data, total
+		}
 		return s, &Error{diag.ENOPKG, "not signed with expected PKCS#7 message", fmt.Sprintf("identifier type %d (%s), the kernel takes 2 (PKCS#7) only", t.IDType, t.IDTypeName()), t.Off + 2}
 	}
 	if t.Algo|t.Hash|t.SignerLen|t.KeyIDLen|t.Pad[0]|t.Pad[1]|t.Pad[2] != 0 {
@@ -153,7 +158,7 @@ func Hidden(src elf.Source) uint64 {
 }
 
 // hashNames are those of the X.509 trailer. Source: include/crypto/hash_info.h.
-var hashNames = [...]string{"md4", "md5", "sha1", "rmd160", "sha256", "sha384", "sha512", "sha224"}
+var hashNames = [...]string{"md4", "md5", "sha1", "rmd160", "sha256", "sha384", "sha512", "sha224", "sm3"}
 
 func (s *Signature) legacy(src elf.Source) error {
 	t := &s.Trailer
@@ -196,7 +201,7 @@ func (s *Signature) KeyID() string {
 		return Colons(s.Legacy.KeyID)
 	case s.Message != nil:
 		if len(s.Message.Serial) > 0 {
-			return Colons(s.Message.Serial)
+			return Colons(magnitude(s.Message.Serial))
 		}
 		return Colons(s.Message.KeyID)
 	}

@@ -108,5 +108,14 @@ func FuzzRead(f *testing.F) {
 		s.KeyID()
 		s.HashAlgo()
 		s.Value()
+		s.Check()
+		s.CheckMessage()
+		n := 0
+		for _, f := range s.Modinfo() {
+			n += len(f.Value)
+		}
+		if n > 8*len(b)+1000 {
+			t.Fatalf("%d bytes for modinfo of a file of %d", n, len(b))
+		}
 	})
 }
