@@ -4,150 +4,289 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"os"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
+	"kotool/internal/check"
 	"kotool/internal/compat"
 	"kotool/internal/diag"
-	"kotool/internal/kver"
-	"kotool/internal/module"
-	"kotool/internal/render"
 	"kotool/internal/report"
 	"kotool/internal/scan"
 	"kotool/internal/source"
-	"kotool/internal/symvers"
+	"kotool/internal/target"
 )
+
+// evidence holds the flags that say what the kernel is.
+type evidence struct {
+	against   []string
+	symvers   []string
+	with      []string
+	config    string
+	vermagic  string
+	systemMap string
+	kernel    string
+	arch      string
+	certs     []string
+	enforce   bool
+}
+
+func (e *evidence) flags(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.StringArrayVar(&e.against, "against", nil, "evidence about the kernel: Module.symvers, headers, lib/modules/REL, vmlinux, vmlinuz, another module of it")
+	f.StringArrayVar(&e.symvers, "symvers", nil, "a Module.symvers (repeatable)")
+	f.StringArrayVar(&e.with, "with", nil, "a directory of modules whose exports are there too (repeatable)")
+	f.StringVar(&e.config, "config", "", "the kernel's .config")
+	f.StringVar(&e.vermagic, "vermagic", "", "the kernel's version magic")
+	f.StringVar(&e.systemMap, "system-map", "", "the kernel's System.map, or a copy of /proc/kallsyms")
+	f.StringVar(&e.kernel, "kernel", "", "the version whose rules apply where no evidence says")
+	f.StringVar(&e.arch, "arch", "", "the kernel's machine: x86_64, arm64, … or Debian's name for it")
+	f.StringArrayVar(&e.certs, "cert", nil, "a certificate that the kernel trusts, DER or PEM (repeatable)")
+	f.BoolVar(&e.enforce, "sig-enforce", false, "signatures are enforced (module.sig_enforce=1)")
+}
+
+// single reports whether any flag gives a fact by itself.
+func (e *evidence) single() bool {
+	return len(e.symvers)+len(e.with)+len(e.certs) > 0 || e.config+e.vermagic+e.systemMap+e.kernel+e.arch != "" || e.enforce
+}
+
+// build makes one target; against is "" for one of single facts only. fallback adds evidence where there is none.
+func (e *evidence) build(against string, limit uint64, jobs int, fallback func(*target.Builder) error) (*target.Target, error) {
+	name := against
+	if name == "" && len(e.symvers) > 0 {
+		name = e.symvers[0]
+	}
+	b := target.New(name, limit, jobs)
+	if e.enforce {
+		b.SigEnforce()
+	}
+	var steps []func() error
+	add := func(list []string, f func(string) error) {
+		for _, s := range list {
+			if s != "" {
+				steps = append(steps, func() error { return f(s) })
+			}
+		}
+	}
+	// What is said by a flag of its own comes first: the rest is looked at for what is not known yet.
+	add([]string{e.arch}, b.Arch)
+	add([]string{e.vermagic}, func(s string) error { b.Vermagic(s); return nil })
+	add([]string{e.kernel}, b.Kernel)
+	add([]string{e.config}, b.ConfigFile)
+	add(e.symvers, b.Symvers)
+	add([]string{e.systemMap}, b.SystemMap)
+	add([]string{against}, b.Against)
+	add(e.with, b.With)
+	add(e.certs, b.Cert)
+	for _, f := range steps {
+		if err := f(); err != nil {
+			return nil, err
+		}
+	}
+	if fallback != nil {
+		if err := fallback(b); err != nil {
+			return nil, err
+		}
+	}
+	return b.Target()
+}
+
+// targets makes all of them.
+func (e *evidence) targets(limit uint64, jobs int, fallback func(*target.Builder) error) ([]*target.Target, error) {
+	list := e.against
+	if len(list) == 0 {
+		list = []string{""}
+	} else {
+		fallback = nil
+	}
+	var out []*target.Target
+	for _, a := range list {
+		t, err := e.build(a, limit, jobs, fallback)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, t)
+	}
+	return out, nil
+}
+
+// checkTarget is what a report says of a target.
+func checkTarget(t *target.Target) *report.CheckTarget {
+	r := &report.CheckTarget{Name: t.Name, Release: t.Release, Kernel: t.Version, Conflicts: t.Conflicts}
+	if t.Arch != nil {
+		r.Arch = t.Arch.Name
+	}
+	for _, e := range t.Evidence {
+		r.Evidence = append(r.Evidence, report.Evidence{Kind: e.Kind, Path: e.Path, Text: e.Says})
+	}
+	for i := range t.Facts {
+		f := &t.Facts[i]
+		from := f.From
+		if len(f.Also) > 0 {
+			from += fmt.Sprintf(" and %d more", len(f.Also))
+		}
+		r.Facts = append(r.Facts, report.Fact{What: f.What, Value: f.Value, From: from})
+	}
+	return r
+}
 
 type checkOptions struct {
 	inputs
-	symvers   []string
+	evidence
+	outputs   []string
 	failOn    string
 	exitZero  bool
 	undecided string
+	ignore    string
 }
 
 func newCheck(g *global) *cobra.Command {
 	o := &checkOptions{inputs: inputs{global: g, partial: true}}
 	cmd := &cobra.Command{
-		Use: "check --symvers Module.symvers FILE...", GroupID: groupDecide,
+		Use: "check [--against KERNEL]... FILE|DIR...", GroupID: groupDecide,
 		Short: "Tell whether a kernel will load a module, and if not, why",
-		Long: `Checks modules against what a kernel exports: missing symbols, CRCs that differ, GPL-only
-symbols, namespaces, exports that exist already. The modules given together provide their
-exports to each other, in the order in which they are given, as if loaded in turn.
+		Long: `Puts the kernel's questions to modules, in the kernel's order, without running anything: ELF
+headers, machine, struct module, vermagic, signature, symbols, CRCs, licence, namespaces,
+relocation types, duplicate exports and more. The modules given together provide their exports
+to each other, in the order in which they are given, as if loaded in turn.
 
-The verdict is loads, refused or undecided; with it come the errno, the kernel's own log
-lines, what was wanted and found, and what was not checked for want of evidence.
+The kernel is known by whatever there is of it: --against takes a Module.symvers, a headers or
+build directory, lib/modules/RELEASE, a vmlinux or vmlinuz, or another module of that kernel, and
+sees by its content what it is (symvers:, headers:, tree:, image:, module: before the path say
+so). Given more than once, each is a kernel of its own, and the answer is a matrix. Without
+evidence the running system is taken, if its modules are there.
+
+The verdict is loads, refused or undecided; with it come the errno, the kernel's own log lines,
+what was wanted and found, what was checked and what was not. -v shows where each fact came from.
+
+check DIR audits a tree of modules, by its own evidence or by what is given: the bad ones are
+listed, with a count.
+
+-o takes table, json, ndjson, tsv, junit, sarif and github, each with =FILE behind it if it is to
+go to a file; it may be repeated.
 
 Exit status:
   0  every module loads, as far as was checked
   1  a module is refused, or is no module; or a finding at the level of --fail-on
-  2  not answered: wrong usage, unreadable file, a Module.symvers that is none
+  2  not answered: wrong usage, unreadable file, evidence that is damaged
   3  undecided: the evidence given does not settle it
 With several modules the worst wins, in the order 2, 1, 3, 0.`,
 		Example: `  kotool check --symvers Module.symvers hello.ko
-  kotool check --symvers /usr/src/linux-headers-6.1.0-50-amd64/Module.symvers -o json hello.ko
-  kotool check --symvers Module.symvers --symvers extra/Module.symvers -r build/`,
+  kotool check --against /boot/vmlinuz-6.1.0-50-amd64 --against 6.12.107+deb13-amd64 hello.ko
+  kotool check -o table -o junit=report.xml rootfs/lib/modules/6.1.0-50-amd64`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: run(func(cmd *cobra.Command, args []string) error { return o.run(cmd, args) }),
 	}
-	o.flags(cmd)
+	o.inputs.flags(cmd)
+	o.evidence.flags(cmd)
 	f := cmd.Flags()
-	f.StringArrayVar(&o.symvers, "symvers", nil, "the kernel's Module.symvers (repeatable)")
+	f.StringArrayVarP(&o.outputs, "output", "o", []string{formatTable}, "table, json, ndjson, tsv, junit, sarif or github, and =FILE (repeatable)")
 	f.StringVar(&o.failOn, "fail-on", "error", "exit 1 from this severity on: error, warning, note, never")
 	f.BoolVar(&o.exitZero, "exit-zero", false, "exit 0 whatever was found (but 2 for trouble)")
 	f.StringVar(&o.undecided, "undecided", "", "count undecided as ok (exit 0) or fail (exit 1); by default it is 3")
+	f.StringVar(&o.ignore, "ignore-file", "", "findings that are known: lines of CODE, module (* for any) and the reason")
 	complete(cmd, "fail-on", "error", "warning", "note", "never")
 	complete(cmd, "undecided", "ok", "fail")
-	if err := cmd.MarkFlagRequired("symvers"); err != nil {
-		panic(err)
-	}
+	complete(cmd, "output", slices.Concat([]string{formatTable, formatJSON, formatNDJSON, formatTSV}, report.CIFormats)...)
 	return cmd
 }
 
-// draft is what a worker found out about one module: all that needs the module's bytes.
-type draft struct {
-	err      error // unreadable: trouble
-	im       *compat.Importer
-	arch     string
-	exports  []export
-	findings []diag.Finding // of the file itself
-	notELF   error          // no module at all: the kernel refuses it
+// fallback is the evidence where none was given: the tree that is audited, else the running system.
+func (o *checkOptions) fallback(args []string) func(*target.Builder) error {
+	if o.single() {
+		return nil
+	}
+	return func(b *target.Builder) error {
+		if len(args) == 1 && isDirectory(args[0]) {
+			if tree := treeOf(args[0]); tree != "" {
+				return b.Against("tree:" + tree)
+			}
+			return nil
+		}
+		ok, err := b.Running()
+		if ok && !o.quiet {
+			fmt.Fprintf(o.Err, "kotool: check: no evidence given: the running system's kernel is taken\n")
+		}
+		return err
+	}
 }
 
-type export struct {
-	name string
-	ex   compat.Export
+func isDirectory(path string) bool {
+	st, err := os.Stat(path)
+	return err == nil && st.IsDir()
+}
+
+// treeOf is the directory of modules of one kernel that dir is or holds; "" for none.
+func treeOf(dir string) string {
+	for _, mark := range []string{"modules.dep", "modules.builtin", "modules.order", "kernel"} {
+		if _, err := os.Stat(dir + "/" + mark); err == nil {
+			return dir
+		}
+	}
+	if strings.Contains(dir, "/lib/modules/") {
+		return dir
+	}
+	return ""
+}
+
+// draft is what a worker found out about one module, for each target.
+type draft struct {
+	err  error // unreadable: trouble
+	list []*check.Draft
 }
 
 func (o *checkOptions) run(cmd *cobra.Command, args []string) error {
-	if err := o.checkFlags(); err != nil {
-		return err
-	}
-	if !slices.Contains([]string{"error", "warning", "note", "never"}, o.failOn) {
-		return fmt.Errorf("--fail-on %s: want error, warning, note or never", o.failOn)
-	}
-	if !slices.Contains([]string{"", "ok", "fail"}, o.undecided) {
-		return fmt.Errorf("--undecided %s: want ok or fail", o.undecided)
-	}
-	limit, err := o.limit()
+	limit, err := o.settle(cmd)
 	if err != nil {
 		return err
 	}
-	t := &compat.Target{Live: map[string]compat.Export{}}
-	var evidence []report.Evidence
-	for _, p := range o.symvers {
-		tab, err := o.readSymvers(p, limit)
-		if err != nil {
-			return err
-		}
-		if tab.Len() == 0 {
-			return fmt.Errorf("%s: no rows: this is no Module.symvers of a kernel", p)
-		}
-		t.Symvers = append(t.Symvers, tab)
-		t.ModVersions = t.ModVersions || tab.HasCRC
-		says := fmt.Sprintf("%d symbols", tab.Len())
-		if !tab.HasCRC {
-			says += ", all CRCs 0: a kernel without CONFIG_MODVERSIONS"
-		}
-		evidence = append(evidence, report.Evidence{Kind: "symvers", Path: p, Text: says})
-	}
-	c := &checker{o: o, t: t, evidence: evidence, out: render.NewWriter(func(p []byte) error {
-		if o.quiet {
-			return nil
-		}
-		_, err := o.Out.Write(p)
+	outputs, err := o.openOutputs()
+	if err != nil {
 		return err
-	}), style: o.style()}
-	if o.output == formatJSON {
-		c.out.Str("[")
+	}
+	known, err := readIgnore(o.ignore)
+	if err != nil {
+		return err
+	}
+	for _, a := range args {
+		o.recursive = o.recursive || a != "-" && isDirectory(a)
+	}
+	targets, err := o.targets(limit, o.workers(cmd), o.fallback(args))
+	if err != nil {
+		return err
+	}
+	c := &checker{o: o, out: outputs, known: known}
+	frozen := make([]*compat.Target, len(targets))
+	for i, t := range targets {
+		s := &check.Session{T: t, Info: checkTarget(t), Open: func(path string) (*source.Input, error) {
+			return source.Open(path, source.Options{MaxSize: limit})
+		}}
+		c.sessions = append(c.sessions, s)
+		frozen[i] = s.Frozen()
+		if !o.quiet {
+			for _, w := range t.Conflicts {
+				fmt.Fprintf(o.Err, "kotool: check: conflicting evidence: %s\n", safe(w))
+			}
+		}
 	}
 	progress := o.progress(cmd.Name())
 	defer progress.stop()
 	err = scan.Stream(cmd.Context(), o.workers(cmd), o.paths(args), func() *source.Buffers { return &source.Buffers{} },
 		func(_ context.Context, pool *source.Buffers, it input, _ func([]byte) error) *draft {
-			return o.draft(pool, it, limit)
+			return o.draft(frozen, pool, it, limit)
 		},
 		func([]byte) error { return nil },
 		func(it input, d *draft) error {
 			progress.step()
-			c.register(d)
-			ready := d.im == nil || c.complete(d)
-			c.queue = append(c.queue, pending{it.path, d, ready})
-			if ready {
-				// Later modules cannot change the answer; earlier ones may still wait for theirs.
-				progress.hide()
-				c.flush(false)
-			}
-			return c.out.Err()
+			c.take(it.path, d, progress.hide)
+			return c.out.err()
 		})
 	if err == nil {
 		c.flush(true)
-		if o.output == formatJSON {
-			c.out.Str("]\n")
-		}
-		c.out.Flush()
-		err = c.out.Err()
+		err = c.finish(len(args) == 1 && isDirectory(args[0]))
 	}
 	if err != nil {
 		if errors.Is(err, context.Canceled) {
@@ -161,59 +300,63 @@ func (o *checkOptions) run(cmd *cobra.Command, args []string) error {
 	return nil
 }
 
-// readSymvers reads a Module.symvers, which may be compressed.
-func (in *inputs) readSymvers(p string, limit uint64) (*symvers.Table, error) {
-	src, err := source.Open(p, source.Options{MaxSize: limit, Stdin: in.In, Any: true})
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", p, err)
+// settle looks at the flags.
+func (o *checkOptions) settle(cmd *cobra.Command) (limit uint64, err error) {
+	o.output = formatTable
+	if err := o.checkFlags(); err != nil {
+		return 0, err
 	}
-	if src.Damage != nil {
-		return nil, fmt.Errorf("%s: %w", p, src.Damage)
+	if !slices.Contains([]string{"error", "warning", "note", "never"}, o.failOn) {
+		return 0, fmt.Errorf("--fail-on %s: want error, warning, note or never", o.failOn)
 	}
-	b, err := src.ReadAll() // the table keeps it: src is not closed, and its buffers are used by nobody else
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", p, err)
+	if !slices.Contains([]string{"", "ok", "fail"}, o.undecided) {
+		return 0, fmt.Errorf("--undecided %s: want ok or fail", o.undecided)
 	}
-	tab, err := symvers.Parse(b)
-	if err != nil {
-		if le, ok := errors.AsType[*symvers.LineError](err); ok && le.Hint != "" {
-			return nil, fmt.Errorf("%s: %w\nhint: %s", p, err, le.Hint)
-		}
-		return nil, fmt.Errorf("%s: %w", p, err)
-	}
-	return tab, nil
+	return o.limit()
 }
 
 // draft reads one module.
-func (o *checkOptions) draft(pool *source.Buffers, it input, limit uint64) *draft {
+func (o *checkOptions) draft(targets []*compat.Target, pool *source.Buffers, it input, limit uint64) *draft {
 	if it.err != nil {
 		return &draft{err: it.err}
 	}
 	src, err := source.Open(it.path, source.Options{MaxSize: limit, Partial: true, Stdin: o.In, Pool: pool})
 	if err != nil {
 		if _, broken := errors.AsType[*source.StreamError](err); broken {
-			return &draft{notELF: err} // a broken xz, say: no module
+			d := &draft{} // a broken xz, say: no module
+			for _, t := range targets {
+				d.list = append(d.list, check.Broken(t, it.path, err))
+			}
+			return d
 		}
 		return &draft{err: err}
 	}
 	defer src.Close()
-	m, err := module.Decode(src, module.Meta{Path: it.path, Compression: src.Compression, PackedSize: src.PackedSize, Damage: src.Damage})
-	if err == nil {
-		err = m.NeedSections()
+	var head []byte
+	if src.Compression != "none" && it.path != "-" {
+		head = headOf(it.path)
 	}
-	if err != nil {
-		return &draft{notELF: err}
+	d := &draft{}
+	for _, t := range targets {
+		one, err := check.NewDraft(t, it.path, src, head)
+		if err != nil {
+			return &draft{err: err}
+		}
+		d.list = append(d.list, one)
 	}
-	d := &draft{im: compat.NewImporter(m)}
-	if m.File.Arch != nil {
-		d.arch = m.File.Arch.Name
-	}
-	for i := range m.Exports().Exports {
-		e := &m.Exports().Exports[i]
-		d.exports = append(d.exports, export{string(e.Name), compat.Export{CRC: e.CRC, HasCRC: e.HasCRC, GPL: e.License.GPL(), Namespace: string(e.Namespace), Owner: d.im.Name}})
-	}
-	d.findings = m.Findings
 	return d
+}
+
+// headOf is the beginning of a file as it is stored.
+func headOf(path string) []byte {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil
+	}
+	defer f.Close()
+	b := make([]byte, 1024)
+	n, _ := io.ReadFull(f, b) // fewer bytes are as good
+	return b[:n]
 }
 
 // pending is a module whose answer has not been given yet.
@@ -226,32 +369,34 @@ type pending struct {
 // checker gives the answers, in the order of the inputs.
 type checker struct {
 	o        *checkOptions
-	t        *compat.Target
-	evidence []report.Evidence
-	out      *render.Out
-	style    *render.Style
+	sessions []*check.Session
+	out      *outputs
+	known    *ignoreList
 	queue    []pending
 	status   int
-	n        int
-	headed   bool
+	modules  int
+	bad      int
+	unsure   int
+	troubled int
 }
 
-// register makes a module's exports known to those that come after it, and notes those that exist already.
-func (c *checker) register(d *draft) {
-	for i := range d.exports {
-		e := &d.exports[i]
-		if f := compat.Duplicate(d.im.Name, e.name, c.t); f != nil {
-			d.findings = append(d.findings, *f)
-			continue
-		}
-		c.t.Live[e.name] = e.ex
+// take registers a module, and answers those that need nobody else.
+func (c *checker) take(path string, d *draft, hide func()) {
+	for i, one := range d.list {
+		c.sessions[i].Register(one)
+	}
+	ready := d.err != nil || c.complete(d)
+	c.queue = append(c.queue, pending{path, d, ready})
+	if ready {
+		// Later modules cannot change the answer; earlier ones may still wait for theirs.
+		hide()
+		c.flush(false)
 	}
 }
 
-// complete reports whether every symbol that the module needs is provided already.
 func (c *checker) complete(d *draft) bool {
-	for i := range d.im.Imports {
-		if _, ok := c.t.Find([]byte(d.im.Imports[i].Name), d.im.Name); !ok && !d.im.Imports[i].Weak {
+	for i, one := range d.list {
+		if !c.sessions[i].Complete(one) {
 			return false
 		}
 	}
@@ -265,128 +410,81 @@ func (c *checker) flush(all bool) {
 		if !all && !p.ready && !c.complete(p.d) {
 			return
 		}
+		c.queue[0] = pending{}
 		c.queue = c.queue[1:]
 		c.answer(p)
 	}
 }
 
 func (c *checker) answer(p pending) {
+	c.modules++
 	if p.d.err != nil {
-		c.trouble(p)
+		c.trouble(p.path, p.d.err)
 		return
 	}
-	r := c.judge(p)
-	c.status = worse(c.status, c.statusOf(r))
-	if c.o.quiet {
-		return
-	}
-	switch c.o.output {
-	case formatJSON, formatNDJSON:
-		c.separate()
-		j := render.NewJSON(c.out)
-		j.Obj()
-		j.KStr("schema", r.Schema())
-		j.KStr("file", p.path)
-		r.JSON(j)
-		j.End()
-		j.Done()
-		c.terminate()
-	case formatTSV:
-		t := r.Tables()[0]
-		if !c.headed && !c.o.noHead {
-			t.TSVHeader(c.out, "file")
+	var list []*report.Check
+	worst := statusGood
+	for i, one := range p.d.list {
+		r, err := c.sessions[i].Answer(one)
+		if err != nil {
+			c.trouble(p.path, err)
+			return
 		}
-		c.headed = true
-		t.TSV(c.out, render.AppendText(nil, p.path))
-	default:
-		r.Text(c.out, c.style)
+		r.Verbose = c.o.verbose
+		c.known.apply(r)
+		list = append(list, r)
+		worst = worse(worst, c.statusOf(r))
 	}
-	c.out.Check()
-}
-
-func (c *checker) separate() {
-	if c.n++; c.n > 1 && c.o.output == formatJSON {
-		c.out.Str(",\n")
+	c.status = worse(c.status, worst)
+	for _, r := range list {
+		switch r.Verdict {
+		case report.Refused:
+			c.bad++
+		case report.Undecided:
+			c.unsure++
+		}
 	}
-}
-
-func (c *checker) terminate() {
-	if c.o.output == formatNDJSON {
-		c.out.Str("\n")
-	}
+	c.out.results(list, worst != statusGood)
 }
 
 // trouble is an input that could not be read.
-func (c *checker) trouble(p pending) {
+func (c *checker) trouble(path string, err error) {
+	c.troubled++
 	c.status = worse(c.status, statusTrouble)
-	fmt.Fprintf(c.o.Err, "kotool: check: %s: %s\n", safe(p.path), safe(p.d.err.Error()))
-	if c.o.output == formatJSON || c.o.output == formatNDJSON {
-		c.separate()
-		j := render.NewJSON(c.out)
-		j.Obj()
-		j.KStr("file", p.path)
-		j.KStr("error", p.d.err.Error())
-		j.End()
-		j.Done()
-		c.terminate()
-	}
+	fmt.Fprintf(c.o.Err, "kotool: check: %s: %s\n", safe(path), safe(err.Error()))
+	c.out.trouble(path, err)
 }
 
-// judge puts the kernel's questions in the kernel's order.
-func (c *checker) judge(p pending) *report.Check {
-	d := p.d
-	r := &report.Check{File: p.path, Evidence: c.evidence, Verbose: c.o.verbose, Checked: []string{"format"}}
-	if d.im == nil {
-		f := diag.New(diag.NotModule, kver.Version{}, d.notELF.Error())
-		r.Name = module.NameOfFile(p.path)
-		r.Findings = []diag.Finding{f}
-		r.Verdict, r.Errno, r.Stage, r.Step, r.Dmesg = report.Refused, f.Errno, "elf_validity_check", "", []string{}
-		return r
+// finish ends the output. audit says that a whole tree was asked for.
+func (c *checker) finish(audit bool) error {
+	for _, u := range c.known.unused() {
+		fmt.Fprintf(c.o.Err, "kotool: check: %s: nothing was found for it\n", safe(u))
 	}
-	r.Name, r.Arch = d.im.Name, d.arch
-	for i := range d.findings {
-		if d.findings[i].Code != diag.DupExport {
-			r.Findings = append(r.Findings, d.findings[i])
-		}
-	}
-	r.Findings = append(r.Findings, compat.Layout(d.im, c.t)...)
-	for i := range d.im.Imports {
-		o := compat.Resolve(d.im, &d.im.Imports[i], c.t)
-		if o.Finding != nil {
-			r.Findings = append(r.Findings, *o.Finding)
-			if o.Finding.Code == diag.SymCRC {
-				r.CRCsDiffer++
+	summary := ""
+	if audit {
+		n := c.modules * len(c.sessions)
+		switch {
+		case c.modules == 0:
+			summary = "no modules are in this directory\n"
+			c.status = worse(c.status, statusTrouble)
+		case c.bad+c.unsure+c.troubled == 0:
+			summary = fmt.Sprintf("all %d modules load\n", n)
+		default:
+			summary = fmt.Sprintf("%d of %d modules would not load", c.bad, n)
+			if c.unsure > 0 {
+				summary += fmt.Sprintf(", %d are undecided", c.unsure)
 			}
-		}
-		if o.Checked {
-			r.CRCs++
-		}
-		if o.Owner != "" && !slices.Contains(r.Needs, o.Owner) {
-			r.Needs = append(r.Needs, o.Owner)
+			if c.troubled > 0 {
+				summary += fmt.Sprintf(", %d could not be read", c.troubled)
+			}
+			summary += "\n"
 		}
 	}
-	for i := range d.findings {
-		if d.findings[i].Code == diag.DupExport {
-			r.Findings = append(r.Findings, d.findings[i])
-		}
-	}
-	r.Checked = append(r.Checked, fmt.Sprintf("%d symbols", len(d.im.Imports)))
-	switch {
-	case !c.t.ModVersions:
-		r.NotChecked = append(r.NotChecked, report.NotChecked{What: "CRCs", Why: "the symvers has none"})
-	case d.im.Versions == "none":
-		r.NotChecked = append(r.NotChecked, report.NotChecked{What: "CRCs", Why: "the module has none"})
-	default:
-		r.Checked = append(r.Checked, fmt.Sprintf("%d CRCs", r.CRCs))
-	}
-	r.Checked = append(r.Checked, "licence", "namespaces", fmt.Sprintf("%d exports", len(d.exports)))
-	r.NotChecked = append(r.NotChecked, report.NotChecked{What: "vermagic, struct module, signature, relocations", Why: "only a symvers was given"})
-	r.Conclude()
-	return r
+	return c.out.finish(summary)
 }
 
 func (c *checker) statusOf(r *report.Check) int {
-	if c.o.exitZero {
+	if c.o.exitZero || r.Excused() {
 		return statusGood
 	}
 	level := map[string]diag.Severity{"error": diag.Error, "warning": diag.Warning, "note": diag.Note, "never": diag.Error + 1}[c.o.failOn]

@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"errors"
+
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -8,6 +10,7 @@ import (
 	"kotool/internal/modtree"
 	"kotool/internal/module"
 	"kotool/internal/report"
+	"kotool/internal/source"
 	"kotool/internal/symvers"
 )
 
@@ -95,4 +98,25 @@ func (o *importsOptions) provider() (report.Provider, error) {
 		}
 		return "", false
 	}, nil
+}
+func (in *inputs) readSymvers(p string, limit uint64) (*symvers.Table, error) {
+	src, err := source.Open(p, source.Options{MaxSize: limit, Stdin: in.In, Any: true})
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", p, err)
+	}
+	if src.Damage != nil {
+		return nil, fmt.Errorf("%s: %w", p, src.Damage)
+	}
+	b, err := src.ReadAll() // the table keeps it: src is not closed, and its buffers are used by nobody else
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", p, err)
+	}
+	tab, err := symvers.Parse(b)
+	if err != nil {
+		if le, ok := errors.AsType[*symvers.LineError](err); ok && le.Hint != "" {
+			return nil, fmt.Errorf("%s: %w\nhint: %s", p, err, le.Hint)
+		}
+		return nil, fmt.Errorf("%s: %w", p, err)
+	}
+	return tab, nil
 }

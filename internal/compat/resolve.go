@@ -1,85 +1,26 @@
-// Package compat has the questions that the kernel asks of a module before it runs it, each once, as
-// pure functions named after the kernel's.
+// Package compat has the questions that the kernel asks of a module before it runs it, each once, named after
+// the kernel's functions. A Load goes through them stage by stage; Stages has their order.
 package compat
 
 import (
+	stdelf "debug/elf"
 	"slices"
 	"strings"
 
 	"kotool/internal/diag"
+	"kotool/internal/elf"
 	"kotool/internal/kver"
-	"kotool/internal/module"
 	"kotool/internal/render"
-	"kotool/internal/symvers"
-	"kotool/internal/versions"
 )
 
-// Export is a symbol that the target provides.
-type Export struct {
-	CRC       uint32
-	HasCRC    bool
-	GPL       bool
-	Namespace string
-	Owner     string // module name; "" for the kernel itself
-}
-
-// OwnerName is the owner as the kernel prints it. Source: kernel/module/main.c: module_name.
-func (e *Export) OwnerName() string {
-	if e.Owner == "" {
-		return "kernel"
-	}
-	return e.Owner
-}
-
-// Target is what a module is checked against.
-type Target struct {
-	Version kver.Version // whose log texts and rules hold; zero: the newest
-	Symvers []*symvers.Table
-	// ModVersions says that the kernel compares CRCs: CONFIG_MODVERSIONS.
-	ModVersions bool
-	Live        map[string]Export // exports of modules that are given beside the module
-}
-
-// Find looks a symbol up as the kernel does: its own exports first, then those of modules. not is the module that
-// asks: it does not see its own exports.
-//
-// Source: kernel/module/main.c: find_symbol.
-func (t *Target) Find(name []byte, not string) (Export, bool) {
-	var found Export
-	ok := false
-	for _, tab := range t.Symvers {
-		for s := range tab.Same(name) {
-			e := exportOf(&s)
-			if e.Owner == "" {
-				return e, true
-			}
-			if e.Owner != not && !ok {
-				found, ok = e, true
-			}
-		}
-	}
-	if live, is := t.Live[string(name)]; is && live.Owner != not {
-		// A module that is there in the flesh tells more than a row about it.
-		if !ok || found.Owner == live.Owner {
-			return live, true
-		}
-	}
-	return found, ok
-}
-
-func exportOf(s *symvers.Symbol) Export {
-	e := Export{CRC: s.CRC, HasCRC: true, GPL: s.GPL(), Namespace: string(s.Namespace)}
-	if !s.InKernel() {
-		e.Owner = module.NameOfFile(string(s.Module))
-	}
-	return e
-}
-
-// Import is an undefined symbol of a module.
+// Import is a symbol that simplify_symbols has something to do with: one that is undefined, or one that it refuses.
 type Import struct {
-	Name string
-	Weak bool
-	Ver  Version
+	Name  string
+	Weak  bool
+	Ver   Version
+	Index int
+	Bad   diag.Code // SymCommon, SymIndex: refused whatever the target has
+	Shndx uint32
 }
 
 // Version is what a module's version table says of a symbol.
@@ -89,70 +30,83 @@ type Version struct {
 	Found bool
 }
 
-// Importer is what the kernel's gates ask of a module that uses symbols.
+// Importer is what the kernel's gates ask of a module that uses symbols. Nothing of it refers to the module's bytes.
 type Importer struct {
 	Name       string   // in struct module: most messages
 	InfoName   string   // in .modinfo: messages about versions
 	License    string   // the first license= tag; "unspecified" without one
 	Namespaces []string // import_ns=
-	Versions   string   // "none", "basic", "extended", "both"
+	Versions   string   // the tables that the kernel looks at: "none", "basic", "extended"
 	Imports    []Import // symbol table order
-	Layout     Version  // of module_layout
+	Sections   int      // e_shnum
+	Taints     Taint    // when its symbols are resolved
 }
 
-// NewImporter collects from a module. Nothing of it refers to the module's bytes afterwards.
-func NewImporter(m *module.Module) *Importer {
-	im := &Importer{Name: m.Name(), InfoName: m.InfoName(), License: m.InfoValue("license")}
-	if im.License == "" {
-		im.License = "unspecified"
-	}
-	for ns := range m.Info().All("import_ns") {
-		im.Namespaces = append(im.Namespaces, string(ns))
-	}
-	tab := m.Versions()
-	im.Versions = tab.Format()
-	index := versions.NewIndex(tab.Effective())
-	version := func(name []byte) Version {
-		e := index.Find(name)
-		if e == nil {
-			return Version{}
-		}
-		return Version{e.CRC, e.High, true}
-	}
-	im.Layout = version([]byte("module_layout"))
-	t := m.Symtab()
+// Importer collects the symbols that are to be resolved, in the table's order.
+//
+// Source: kernel/module/main.c: simplify_symbols.
+func (l *Load) Importer() (*Importer, error) {
+	im := &Importer{Name: l.Mod, InfoName: l.infoName(), License: l.License(), Namespaces: l.tags.importNS,
+		Versions: l.versionsFormat(), Sections: len(l.Hdr), Taints: l.Taints}
+	t := l.Symbols()
+	str := &l.Hdr[l.Index.Str]
+	x86 := l.x86()
+	ppc64 := l.F.Header.Machine == stdelf.EM_PPC64
 	for i := 1; i < t.Len(); i++ {
 		s := t.At(i)
-		if !s.Undefined() {
+		if s.Shndx != 0 && s.Shndx != uint32(stdelf.SHN_COMMON) && !s.Reserved && int(s.Shndx) < len(l.Hdr) {
 			continue
 		}
-		name := t.Name(s)
-		if ignored(m, string(name)) {
+		if s.Shndx == uint32(stdelf.SHN_ABS) || s.Shndx == shnLivepatch {
 			continue
 		}
-		im.Imports = append(im.Imports, Import{string(name), s.Bind() == weak, version(name)})
+		name, err := l.symbolName(t, str, s)
+		if err != nil {
+			return nil, err
+		}
+		imp := Import{Name: name, Weak: s.Bind() == weak, Index: i, Shndx: s.Shndx}
+		switch {
+		case s.Undefined():
+			if x86 && name == "_GLOBAL_OFFSET_TABLE_" {
+				continue
+			}
+			if ppc64 {
+				if name == ".TOC." {
+					continue
+				}
+				imp.Name = strings.TrimPrefix(name, ".") // dedotify
+			}
+			imp.Ver = l.VersionOf(imp.Name)
+		case s.Shndx == uint32(stdelf.SHN_COMMON):
+			if strings.HasPrefix(name, "__gnu_lto") {
+				continue
+			}
+			imp.Bad = diag.SymCommon
+		default:
+			imp.Bad = diag.SymIndex
+		}
+		im.Imports = append(im.Imports, imp)
 	}
-	return im
+	return im, nil
+}
+
+// shnLivepatch is SHN_LIVEPATCH. Source: include/linux/livepatch.h.
+const shnLivepatch = 0xff20
+
+// symbolName is a symbol's name as the kernel reads it: it may run past the string table.
+func (l *Load) symbolName(t *elf.Symtab, str *elf.Section, s elf.Symbol) (string, error) {
+	b := t.Name(s)
+	if uint64(s.NameOff)+uint64(len(b)) < str.Size && len(b) < elf.MaxName {
+		return string(b), nil
+	}
+	name, ok := l.cstring(str.Off + uint64(s.NameOff))
+	if !ok {
+		return "", undefined("the kernel reads the name of symbol %d at offset %#x of the file, which has %#x bytes", s.Index, str.Off+uint64(s.NameOff), l.src.Size())
+	}
+	return name, nil
 }
 
 const weak = 2 // STB_WEAK
-
-// ignored are undefined symbols that the machine's own code provides.
-//
-// Source: arch/x86/include/asm/module.h and kernel/module/main.c: ignore_undef_symbol (_GLOBAL_OFFSET_TABLE_);
-// arch/powerpc/kernel/module_64.c: dedotify (.TOC.).
-func ignored(m *module.Module, name string) bool {
-	if m.File.Arch == nil {
-		return false
-	}
-	switch m.File.Arch.Name {
-	case "x86_64", "x32", "i386":
-		return name == "_GLOBAL_OFFSET_TABLE_"
-	case "ppc64", "ppc64le":
-		return name == ".TOC."
-	}
-	return false
-}
 
 // GPLCompatible reports whether the kernel counts a licence as GPL-compatible: an exact match.
 //
@@ -165,37 +119,10 @@ func GPLCompatible(license string) bool {
 	return false
 }
 
-// Layout is check_modstruct_version: the CRC of module_layout, before anything else of versions.
-//
-// Source: kernel/module/version.c: check_modstruct_version.
-func Layout(im *Importer, t *Target) []diag.Finding {
-	if !t.ModVersions {
-		return nil
-	}
-	e, ok := t.Find([]byte("module_layout"), im.Name)
-	if !ok || !e.HasCRC {
-		return nil
-	}
-	switch v := im.Layout; {
-	case im.Versions == "none":
-		f := diag.New(diag.NoVersions, t.Version, im.InfoName)
-		f.Assumes = []string{"CONFIG_MODULE_FORCE_LOAD is not set; with it the module loads and taints the kernel (F)"}
-		return []diag.Finding{f}
-	case !v.Found && im.Versions == "basic":
-		f := diag.New(diag.LayoutNoCRC, t.Version, im.InfoName)
-		f.Assumes = []string{missingRule}
-		return []diag.Finding{f}
-	case v.Found && (v.High != 0 || v.CRC != e.CRC):
-		f := diag.New(diag.LayoutCRC, t.Version, im.InfoName)
-		f.Want, f.Got = render.CRC(e.CRC), v.text()
-		f.Where = diag.Sym("module_layout")
-		return []diag.Finding{f}
-	}
-	return nil
-}
-
 // missingRule is what differs between mainline and Debian's kernels.
 const missingRule = "the kernel refuses a symbol without a version entry, as Debian's do; mainline since 4.9 only warns"
+
+func crc(v uint32) string { return render.CRC(v) }
 
 func (v Version) text() string {
 	if v.High != 0 {
@@ -207,52 +134,119 @@ func (v Version) text() string {
 // Outcome is what became of one symbol.
 type Outcome struct {
 	Missing bool // nothing provides it
+	Export  Export
 	Owner   string
 	Checked bool // its CRC was compared
+	// Errno is what simplify_symbols returns for it, 0 for success. The last symbol's counts.
+	Errno   diag.Errno
 	Finding *diag.Finding
+	Warning *diag.Finding // an inherited taint
 }
 
-// Resolve is resolve_symbol: find, licence gate, version, namespace.
+// Resolver is simplify_symbols for one module: what one symbol brings changes what the next may use.
+type Resolver struct {
+	im      *Importer
+	t       *Target
+	taints  Taint
+	usesGPL bool // using_gplonly_symbols
+	warned  map[diag.Code]bool
+}
+
+// NewResolver begins with a module's first symbol.
+func NewResolver(im *Importer, t *Target) *Resolver {
+	return &Resolver{im: im, t: t, taints: im.Taints}
+}
+
+// Taints are the module's, with what its symbols brought.
+func (r *Resolver) Taints() Taint { return r.taints }
+
+// Resolve is resolve_symbol: find, licence gate, inherited taints, version, namespace.
 //
-// Source: kernel/module/main.c: resolve_symbol; kernel/module/version.c: check_version.
-func Resolve(im *Importer, sym *Import, t *Target) Outcome {
-	e, ok := t.Find([]byte(sym.Name), im.Name)
+// Source: kernel/module/main.c: simplify_symbols, resolve_symbol, inherit_taint; kernel/module/version.c: check_version.
+func (r *Resolver) Resolve(sym *Import) Outcome {
+	im, t := r.im, r.t
+	var o Outcome
 	found := func(f diag.Finding) Outcome {
 		f.Where = diag.Sym(sym.Name)
-		return Outcome{Owner: e.Owner, Finding: &f}
-	}
-	if !ok {
-		code := diag.SymMissing
-		if sym.Weak {
-			code = diag.SymWeak
-		}
-		o := found(diag.New(code, t.Version, im.Name, sym.Name, -int(diag.ENOENT)))
-		o.Missing = true
+		f.Step = "2.7"
+		o.Finding, o.Errno = &f, f.Errno
 		return o
 	}
-	if e.GPL && !GPLCompatible(im.License) {
+	switch sym.Bad {
+	case diag.SymCommon:
+		return found(diag.New(sym.Bad, t.Version, im.Name, sym.Name))
+	case diag.SymIndex:
+		f := diag.New(sym.Bad, t.Version, im.Name, sym.Name, int(sym.Shndx), im.Sections-1)
+		if len(f.Dmesg) == 0 {
+			f.Assumes = []string{"the kernel checks the index; before the fix of 2025 it reads past its section headers"}
+		}
+		return found(f)
+	}
+	e, ok := t.Find([]byte(sym.Name), im.Name)
+	o.Export, o.Owner = e, e.Owner
+	gpl := GPLCompatible(im.License) && r.taints&TaintProprietary == 0
+	if !ok {
+		o.Missing = true
 		if sym.Weak {
-			return found(diag.New(diag.SymWeak, t.Version, im.Name, sym.Name, 0))
+			return found(diag.New(diag.SymWeak, t.Version, im.Name, sym.Name))
+		}
+		f := diag.New(diag.SymMissing, t.Version, im.Name, sym.Name, -int(diag.ENOENT))
+		if t.NoExports {
+			f.Assumes = []string{"the kernel does not export it; what it exports is not known"}
+		}
+		return found(f)
+	}
+	if e.GPL && !gpl {
+		if sym.Weak {
+			return found(diag.New(diag.SymWeak, t.Version, im.Name, sym.Name))
 		}
 		f := diag.New(diag.SymGPL, t.Version, im.Name, sym.Name, im.License)
 		f.Want, f.Got = "a GPL-compatible license", im.License
 		return found(f)
 	}
-	o := Outcome{Owner: e.Owner}
+	if e.GPL {
+		r.usesGPL = true
+	}
+	if owner := t.LiveModules[e.Owner]; e.Owner != "" && owner != nil && owner.Taints&TaintProprietary != 0 && t.has(kver.Since(5, 9)) {
+		if r.usesGPL {
+			f := diag.New(diag.SymTaint, t.Version, im.Name, sym.Name, e.Owner)
+			if sym.Weak {
+				f.Severity, f.Errno, f.Dmesg = diag.Warning, 0, f.Dmesg[:1]
+			}
+			return found(f)
+		}
+		if r.taints&TaintProprietary == 0 {
+			f := diag.New(diag.SymInherit, t.Version, im.Name, sym.Name, e.Owner)
+			f.Where, f.Step = diag.Sym(sym.Name), "2.7"
+			o.Warning = &f
+			r.taints |= TaintProprietary
+		}
+	}
 	if t.ModVersions && e.HasCRC {
 		switch v := sym.Ver; {
-		case im.Versions == "none": // Layout has said it
-		case !v.Found && im.Versions == "basic":
+		case im.Versions == "none": // module_layout has said it
+		case !v.Found && im.Versions == "basic" && t.MissingCRC != No:
 			f := diag.New(diag.SymNoCRC, t.Version, im.InfoName, sym.Name, im.Name)
-			f.Want = render.CRC(e.CRC)
-			f.Assumes = []string{missingRule}
+			f.Want = crc(e.CRC)
+			f.Assumes = t.missingAssumes()
 			return found(f)
+		case !v.Found:
+			f := diag.New(diag.SymNoCRC, t.Version, im.InfoName, sym.Name, im.Name)
+			f.Severity, f.Errno, f.Want, f.Hint = diag.Warning, 0, crc(e.CRC), ""
+			f.Dmesg = f.Dmesg[:1]
+			if im.Versions == "extended" {
+				f.Dmesg = []string{im.InfoName + ": no extended symbol version for " + sym.Name}
+			}
+			if r.warned[f.Code] { // once a boot
+				f.Dmesg = nil
+			}
+			r.warned = map[diag.Code]bool{f.Code: true}
+			o = found(f)
 		case v.Found && (v.High != 0 || v.CRC != e.CRC):
 			f := diag.New(diag.SymCRC, t.Version, im.InfoName, sym.Name, im.Name)
-			f.Want, f.Got = render.CRC(e.CRC), v.text()
-			o := found(f)
+			f.Want, f.Got = crc(e.CRC), v.text()
 			o.Checked = true
-			return o
+			return found(f)
 		case v.Found:
 			o.Checked = true
 		}
@@ -260,10 +254,20 @@ func Resolve(im *Importer, sym *Import, t *Target) Outcome {
 	if e.Namespace != "" && !imports(im, e.Namespace) {
 		f := diag.New(diag.Namespace, t.Version, im.Name, sym.Name, e.Namespace)
 		f.Want, f.Got = "import_ns="+e.Namespace, strings.Join(im.Namespaces, ", ")
+		if list, is := strings.CutPrefix(e.Namespace, "module:"); is {
+			f.Message = sym.Name + " is reserved for " + list + ": only modules of those names may use it"
+			f.Hint = "a module named " + im.Name + " can never use it"
+			f.Certain = &yes
+		}
+		if t.Is("MODULE_ALLOW_MISSING_NAMESPACE_IMPORTS") == Yes {
+			f.Severity, f.Errno, f.Dmesg = diag.Warning, 0, f.Dmesg[:1]
+		}
 		return found(f)
 	}
 	return o
 }
+
+var yes = true
 
 // imports is verify_namespace_is_imported: an exact import_ns, or a "module:" list that names the module.
 //

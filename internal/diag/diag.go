@@ -197,9 +197,38 @@ func New(c Code, v kver.Version, args ...any) Finding {
 	f := Finding{Code: c, Severity: e.Severity, Errno: e.Errno, Source: e.Source, Step: e.Step,
 		Message: format(e.Message, args), Hint: format(e.Hint, args)}
 	if t, ok := e.Text(v); ok && t != "" {
-		f.Dmesg = strings.Split(format(t, args), "\n")
+		for text := range strings.SplitSeq(t, "\n") { // an argument's own newline ends no line
+			if line := format(text, args); line != "" {
+				f.Dmesg = append(f.Dmesg, Kmsg(line))
+			}
+		}
 	}
 	return f
+}
+
+// Kmsg is a line of the log as /dev/kmsg gives it: bytes that cannot be printed, and backslashes, as \xNN.
+//
+// Source: kernel/printk/printk.c: msg_add_ext_text.
+func Kmsg(line string) string {
+	plain := true
+	for i := range len(line) {
+		if c := line[i]; c < ' ' || c >= 127 || c == '\\' {
+			plain = false
+			break
+		}
+	}
+	if plain {
+		return line
+	}
+	var b []byte
+	for i := range len(line) {
+		if c := line[i]; c < ' ' || c >= 127 || c == '\\' {
+			b = fmt.Appendf(b, "\\x%02x", c)
+		} else {
+			b = append(b, c)
+		}
+	}
+	return string(b)
 }
 
 // Text is the row's log format in kernel version v; ok is false where that kernel says nothing.

@@ -180,6 +180,30 @@ func Parse(src Source) (*File, error) {
 	return f, nil
 }
 
+// ParseAs reads a file as one of a given class and byte order, whatever its identification says: as the kernel of a machine does, which
+// knows no other. The file must begin with an ELF header of that class.
+func ParseAs(src Source, class elf.Class, big bool) (*File, error) {
+	f := &File{src: src, Class: class, Big: big}
+	want := uint64(ehdr64)
+	if class == elf.ELFCLASS32 {
+		want = ehdr32
+	}
+	if size := src.Size(); size < want {
+		return nil, fmt.Errorf("ELF header: %w", &bin.RangeError{Off: 0, Want: want, Have: size})
+	}
+	head, err := src.Range(0, want)
+	if err != nil {
+		return nil, err
+	}
+	copy(f.Header.Ident[:], head)
+	f.header(bin.New(head, 0, big))
+	f.Arch = arch.Find(f.Header.Machine, f.Class, f.Big)
+	if err := f.sections(); err != nil {
+		return nil, err
+	}
+	return f, nil
+}
+
 // ident finds class and byte order; where the identification is damaged, by the machine number.
 func (f *File) ident(head []byte) {
 	copy(f.Header.Ident[:], head)
@@ -317,6 +341,23 @@ func (f *File) shdr(i int, v bin.View) Section {
 	s.Align, s.Entsize = v.U64(48), v.U64(56)
 	return s
 }
+
+// HeaderTable decodes n section headers at a file offset, without their names.
+func (f *File) HeaderTable(off, n uint64) ([]Section, error) {
+	want := f.ShentsizeWant()
+	v, err := f.View(off, n*want)
+	if err != nil {
+		return nil, err
+	}
+	list := make([]Section, 0, n)
+	for rec := range v.All(want) {
+		list = append(list, f.shdr(len(list), rec))
+	}
+	return list, nil
+}
+
+// Bytes are a section header's bytes whatever its type says, as far as the file has them. The header need not be one of the file's own.
+func (f *File) Bytes(s Section) bin.View { return f.clip(&s) }
 
 // names fills in the section names. All of them are substrings of one copy of the table.
 func (f *File) names() error {

@@ -67,6 +67,21 @@ func (f *File) Relocs(i int) (*RelTable, error) {
 	return &RelTable{Section: i, Target: s.Info, Rela: rela, plain: plain, n: int(data.Len()) / size, size: size, ents: data.Bytes(), f: f}, err
 }
 
+// Raw are the entries' bytes where each is a plain one: little-endian ELF64 with addend and the usual r_info, 24 bytes. nil otherwise.
+func (t *RelTable) Raw() []byte {
+	if !t.plain {
+		return nil
+	}
+	return t.ents
+}
+
+// PlainRel decodes an entry of Raw.
+func PlainRel(b []byte) Rel {
+	_ = b[23]
+	return Rel{Off: binary.LittleEndian.Uint64(b), Type: binary.LittleEndian.Uint32(b[8:]),
+		Sym: binary.LittleEndian.Uint32(b[12:]), Addend: int64(binary.LittleEndian.Uint64(b[16:]))}
+}
+
 // FileOff is the file offset of entry i.
 func (t *RelTable) FileOff(i int) uint64 {
 	return t.f.Sections[t.Section].Off + uint64(i)*uint64(t.size)
@@ -253,4 +268,13 @@ func (f *File) CStringAt(p Place) (s []byte, ok bool) {
 	v, _ := f.Data(p.Section)
 	b, err := v.CString(p.Off)
 	return b, err == nil
+}
+
+// RelocsOf reads the relocations of a section header that need not be one of the file's own: a loader's copy.
+func (f *File) RelocsOf(s Section) *RelTable {
+	rela := s.Type == elf.SHT_RELA
+	data := f.clip(&s)
+	size := relSize(f.Class, rela)
+	plain := !f.Big && rela && f.Class == elf.ELFCLASS64 && f.Header.Machine != elf.EM_MIPS && f.Header.Machine != elf.EM_SPARCV9
+	return &RelTable{Section: s.Index, Target: s.Info, Rela: rela, plain: plain, n: int(data.Len()) / size, size: size, ents: data.Bytes(), f: f}
 }

@@ -101,6 +101,16 @@ func (f *File) SymtabAt(i int) (*Symtab, error) {
 	return t, errors.Join(err, serr)
 }
 
+// SymtabOf reads a symbol table by the headers of it and of its strings, which need not be the file's own, whatever their types say.
+func (f *File) SymtabOf(sym, str Section) *Symtab {
+	size := uint64(24)
+	if f.Class == elf.ELFCLASS32 {
+		size = 16
+	}
+	data := f.clip(&sym)
+	return &Symtab{Section: sym.Index, Strtab: str.Index, n: int(data.Len() / size), ents: data.Bytes(), strs: f.clip(&str), big: f.Big, c32: f.Class == elf.ELFCLASS32}
+}
+
 // At returns entry i, which must be below Len.
 func (t *Symtab) At(i int) Symbol {
 	s := Symbol{Index: i}

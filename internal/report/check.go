@@ -2,9 +2,11 @@ package report
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"kotool/internal/diag"
+	"kotool/internal/kver"
 	"kotool/internal/render"
 )
 
@@ -24,25 +26,68 @@ type NotChecked struct{ What, Why string }
 // Evidence is a file that says something of the target.
 type Evidence struct{ Kind, Path, Text string }
 
+// Fact is something known of the target, and where from.
+type Fact struct{ What, Value, From string }
+
+// CheckTarget is the kernel that modules are checked against.
+type CheckTarget struct {
+	Name      string // as it was given
+	Release   string
+	Arch      string
+	Kernel    kver.Version
+	Evidence  []Evidence
+	Facts     []Fact
+	Conflicts []string
+}
+
 // Check is the answer about one module and one target.
 type Check struct {
 	Name       string
-	Arch       string
-	Release    string
-	Evidence   []Evidence
+	Arch       string // of the module
+	Target     *CheckTarget
 	Verdict    Verdict
 	Errno      diag.Errno
 	Stage      string
 	Step       string
-	Dmesg      []string
+	Dmesg      []string // all that the kernel logs, up to where it refuses
 	Findings   []diag.Finding
 	Checked    []string
 	NotChecked []NotChecked
 	CRCs       int // compared
 	CRCsDiffer int
 	Needs      []string // other modules, by symbols
+	NeedCount  map[string]int
+	Order      []string // what has to be loaded before, the first first
+	Notes      []string
+	Ignored    []string // reasons of an ignore file for findings that were taken out
 	File       string
 	Verbose    bool
+}
+
+// Excused reports whether nothing is left that counts against the module once the known findings are taken out.
+func (r *Check) Excused() bool {
+	if len(r.Ignored) == 0 {
+		return false
+	}
+	return diag.Worst(r.Findings) < diag.Error
+}
+
+// Version is the version of the target, zero where none is known.
+func (r *Check) Version() kver.Version {
+	if r.Target == nil {
+		return kver.Version{}
+	}
+	return r.Target.Kernel
+}
+
+// Need counts a symbol that another module provides.
+func (r *Check) Need(module string) {
+	if r.NeedCount == nil {
+		r.NeedCount = map[string]int{}
+	}
+	if r.NeedCount[module]++; r.NeedCount[module] == 1 {
+		r.Needs = append(r.Needs, module)
+	}
 }
 
 // Schema implements Report.
@@ -52,20 +97,7 @@ func (*Check) Schema() string { return "kotool.check/1" }
 func (r *Check) JSON(j *render.JSON) {
 	j.KStr("name", r.Name)
 	j.Key("target")
-	j.Obj()
-	j.KStrOrNull("release", r.Release)
-	j.KStrOrNull("arch", r.Arch)
-	j.Key("evidence")
-	j.Arr()
-	for _, e := range r.Evidence {
-		j.Obj()
-		j.KStr("kind", e.Kind)
-		j.KStr("path", e.Path)
-		j.KStr("says", e.Text)
-		j.End()
-	}
-	j.EndArr()
-	j.End()
+	r.Target.json(j, r.Arch)
 	j.KStr("verdict", string(r.Verdict))
 	j.Key("errno")
 	if r.Errno == 0 {
@@ -94,63 +126,115 @@ func (r *Check) JSON(j *render.JSON) {
 	j.KInt("crcs_differ", int64(r.CRCsDiffer))
 	j.Key("needs")
 	strs(j, r.Needs)
-}
-
-// Conclude draws the verdict from the findings, which stand in the kernel's order: the first stage that fails ends
-// the load. simplify_symbols alone goes on after a bad symbol, logs each, and returns the last one's errno.
-//
-// Source: kernel/module/main.c: load_module, simplify_symbols.
-func (r *Check) Conclude() {
-	r.Verdict, r.Dmesg = Loads, []string{}
-	for i := range r.Findings {
-		f := &r.Findings[i]
-		if f.Severity < diag.Error {
-			continue
-		}
-		if len(f.Assumes) > 0 {
-			if r.Verdict == Loads {
-				r.Verdict = Undecided
-			}
-			continue
-		}
-		e := diag.Lookup(f.Code)
-		if r.Verdict == Refused {
-			if e.Stage != r.Stage || e.Stage != "simplify_symbols" {
-				continue
-			}
-		}
-		stage := e.Stage
-		if stage == "" {
-			stage = "elf_validity_check"
-		}
-		r.Verdict, r.Errno, r.Stage, r.Step = Refused, f.Errno, stage, e.Step
-		r.Dmesg = append(r.Dmesg, f.Dmesg...)
+	j.Key("providers")
+	j.Arr()
+	for _, n := range r.Needs {
+		j.Obj()
+		j.KStr("module", n)
+		j.KInt("symbols", int64(r.NeedCount[n]))
+		j.End()
+	}
+	j.EndArr()
+	j.Key("load_before")
+	strs(j, r.Order)
+	j.Key("notes")
+	strs(j, r.Notes)
+	if len(r.Ignored) > 0 {
+		j.Key("ignored")
+		strs(j, r.Ignored)
 	}
 }
 
-// kmodWords is what insmod and modprobe print for an errno.
-func kmodWords(e diag.Errno) string {
-	switch e {
-	case diag.ENOEXEC:
-		return "Invalid module format"
-	case diag.ENOENT:
-		return "Unknown symbol in module"
-	case diag.EINVAL:
-		return "Invalid parameters"
-	case diag.EEXIST:
-		return "File exists"
-	case diag.EKEYREJECTED:
-		return "Key was rejected by service"
-	case diag.EPERM:
-		return "Operation not permitted"
-	case diag.EBUSY:
-		return "Device or resource busy"
+func (t *CheckTarget) json(j *render.JSON, arch string) {
+	if t == nil {
+		t = &CheckTarget{}
 	}
-	return e.Name()
+	if t.Arch != "" {
+		arch = t.Arch
+	}
+	j.Obj()
+	optional(j, "name", t.Name)
+	j.KStrOrNull("release", t.Release)
+	j.KStrOrNull("arch", arch)
+	j.Key("evidence")
+	j.Arr()
+	for _, e := range t.Evidence {
+		j.Obj()
+		j.KStr("kind", e.Kind)
+		j.KStr("path", e.Path)
+		j.KStr("says", e.Text)
+		j.End()
+	}
+	j.EndArr()
+	j.Key("facts")
+	j.Arr()
+	for _, f := range t.Facts {
+		j.Obj()
+		j.KStr("what", f.What)
+		j.KStr("value", f.Value)
+		j.KStr("from", f.From)
+		j.End()
+	}
+	j.EndArr()
+	if len(t.Conflicts) > 0 {
+		j.Key("conflicts")
+		strs(j, t.Conflicts)
+	}
+	j.End()
+}
+
+// words are what user space prints for an errno. Source: kmod: tools/insmod.c, tools/modprobe.c; strerror.
+var words = map[diag.Errno]struct{ insmod, modprobe string }{
+	diag.ENOEXEC:      {"Invalid module format", "Exec format error"},
+	diag.ENOENT:       {"Unknown symbol in module", "Unknown symbol in module, or unknown parameter (see dmesg)"},
+	diag.EINVAL:       {"Invalid parameters", "Invalid argument"},
+	diag.EEXIST:       {"File exists", "File exists"},
+	diag.ENOKEY:       {"Required key not available", "Required key not available"},
+	diag.EKEYREJECTED: {"Key was rejected by service", "Key was rejected by service"},
+	diag.EPERM:        {"Operation not permitted", "Operation not permitted"},
+	diag.EBUSY:        {"Device or resource busy", "Device or resource busy"},
+	diag.ENOMEM:       {"Cannot allocate memory", "Cannot allocate memory"},
+	diag.EBADMSG:      {"Bad message", "Bad message"},
+	diag.EOPNOTSUPP:   {"Operation not supported", "Operation not supported"},
+	diag.EAGAIN:       {"Resource temporarily unavailable", "Resource temporarily unavailable"},
+	diag.ENODEV:       {"No such device", "No such device"},
+	diag.EFBIG:        {"File too large", "File too large"},
+}
+
+// Says is what insmod and modprobe print for an errno.
+func Says(e diag.Errno) (insmod, modprobe string) {
+	if w, ok := words[e]; ok {
+		return w.insmod, w.modprobe
+	}
+	return e.Name(), e.Name()
 }
 
 // shown is how many findings of one code are listed without -v.
 const shown = 5
+
+// failing reports whether a line belongs to an error, and not to a taint that the kernel notes on its way.
+func (r *Check) failing(line string) bool {
+	for i := range r.Findings {
+		if f := &r.Findings[i]; f.Severity == diag.Error && slices.Contains(f.Dmesg, line) {
+			return true
+		}
+	}
+	return false
+}
+
+// Headline is the verdict in one line, without the file.
+func (r *Check) Headline() string {
+	s := string(r.Verdict)
+	if r.Verdict == Refused && r.Errno != 0 {
+		insmod, modprobe := Says(r.Errno)
+		s += fmt.Sprintf(": %s (%d), insmod says %q", r.Errno.Name(), int(r.Errno), insmod)
+		if modprobe != insmod {
+			s += fmt.Sprintf(", modprobe %q", modprobe)
+		}
+		s += ", in " + r.Stage
+	}
+	return s
+}
 
 // Text implements Texter.
 func (r *Check) Text(out *render.Out, st *render.Style) {
@@ -161,24 +245,71 @@ func (r *Check) Text(out *render.Out, st *render.Style) {
 	case Undecided:
 		role = render.RoleWarn
 	}
-	safe := func(s string) string { return render.Text(s) }
+	safe := render.Text[string]
 	out.B = render.AppendText(out.B, r.File)
 	out.Str(": ")
+	head := r.Headline()
 	out.B = st.Palette.Paint(out.B, role, string(r.Verdict))
-	if r.Verdict == Refused && r.Errno != 0 {
-		out.Str(fmt.Sprintf(": %s (%d), insmod says %q, in %s", r.Errno.Name(), int(r.Errno), kmodWords(r.Errno), r.Stage))
-	}
+	out.Str(head[len(r.Verdict):])
 	out.Str("\n")
 	for _, l := range r.Dmesg {
+		if !r.Verbose && !r.failing(l) {
+			continue
+		}
 		out.Str("  dmesg: ")
 		out.B = st.Palette.Paint(out.B, render.RoleDim, safe(l))
 		out.Str("\n")
 	}
+	r.findingsText(out, st)
+	for _, n := range r.Notes {
+		out.Str("  " + safe(n) + "\n")
+	}
+	for _, n := range r.Ignored {
+		out.Str("  ignored: " + safe(n) + "\n")
+	}
+	if len(r.Needs) > 0 {
+		list := make([]string, len(r.Needs))
+		for i, n := range r.Needs {
+			list[i] = safe(n)
+			if k := r.NeedCount[n]; r.Verbose && k > 0 {
+				list[i] += fmt.Sprintf(" (%d symbols)", k)
+			}
+		}
+		out.Str("  needs: " + strings.Join(list, ", ") + "\n")
+		if r.Verbose && r.Verdict != Refused {
+			out.Str("  order: insmod " + safe(strings.Join(append(slices.Clone(r.Order), r.Name), ".ko; insmod ")) + ".ko; or modprobe " + safe(r.Name) + "\n")
+		}
+	}
+	out.Str("  checked: " + strings.Join(r.Checked, ", ") + "\n")
+	if len(r.NotChecked) > 0 {
+		list := make([]string, len(r.NotChecked))
+		for i, n := range r.NotChecked {
+			list[i] = n.What + " (" + n.Why + ")"
+		}
+		out.Str("  not checked: " + strings.Join(list, ", ") + "\n")
+	}
+	if t := r.Target; t != nil && r.Verbose {
+		for _, e := range t.Evidence {
+			out.Str("  evidence: " + e.Kind + " " + safe(e.Path) + ": " + safe(e.Text) + "\n")
+		}
+		for _, f := range t.Facts {
+			out.Str("  fact: " + f.What + " = " + safe(f.Value) + ", from " + safe(f.From) + "\n")
+		}
+		for _, c := range t.Conflicts {
+			out.Str("  conflict: " + safe(c) + "\n")
+		}
+	}
+}
+
+// findingsText lists the findings, a few of each code.
+func (r *Check) findingsText(out *render.Out, st *render.Style) {
+	safe := render.Text[string]
 	count := map[diag.Code]int{}
 	for i := range r.Findings {
 		count[r.Findings[i].Code]++
 	}
 	listed := map[diag.Code]int{}
+	hinted := map[string]bool{}
 	for i := range r.Findings {
 		f := &r.Findings[i]
 		if f.Severity == diag.Note && !r.Verbose {
@@ -207,27 +338,20 @@ func (r *Check) Text(out *render.Out, st *render.Style) {
 		for _, a := range f.Assumes {
 			out.Str("    assumes: " + safe(a) + "\n")
 		}
-		if f.Hint != "" && (listed[f.Code] == 1 || r.Verbose) {
-			out.Str("    hint: " + safe(f.Hint) + "\n")
+		// A hint that says the same of another symbol is said once.
+		key := string(f.Code)
+		if f.Certain != nil {
+			key += f.Hint
 		}
-	}
-	if r.CRCsDiffer > 0 {
-		out.Str(fmt.Sprintf("  %d of %d CRCs differ\n", r.CRCsDiffer, r.CRCs))
-	}
-	if len(r.Needs) > 0 {
-		out.Str("  needs: " + safe(strings.Join(r.Needs, ", ")) + "\n")
-	}
-	out.Str("  checked: " + strings.Join(r.Checked, ", ") + "\n")
-	if len(r.NotChecked) > 0 {
-		list := make([]string, len(r.NotChecked))
-		for i, n := range r.NotChecked {
-			list[i] = n.What + " (" + n.Why + ")"
-		}
-		out.Str("  not checked: " + strings.Join(list, ", ") + "\n")
-	}
-	if r.Verbose {
-		for _, e := range r.Evidence {
-			out.Str("  evidence: " + e.Kind + " " + safe(e.Path) + ": " + e.Text + "\n")
+		if f.Hint != "" && (!hinted[key] || r.Verbose) {
+			hinted[key] = true
+			mark := ""
+			if f.Certain != nil && *f.Certain {
+				mark = " (certain)"
+			} else if f.Certain != nil {
+				mark = " (likely)"
+			}
+			out.Str("    hint: " + safe(f.Hint) + mark + "\n")
 		}
 	}
 }

@@ -19,6 +19,7 @@ type Message struct {
 	Certificates bool
 	AuthAttrs    bool // signed attributes: the kernel refuses them
 	Issuer       []Attribute
+	RawIssuer    []byte // the issuer's name as it is encoded
 	Serial       []byte // of the certificate; nil with a KeyID
 	KeyID        []byte // subject key identifier
 	Value        []byte // the signature
@@ -204,6 +205,7 @@ func (m *Message) signer(b []byte) error {
 		if err != nil {
 			return err
 		}
+		m.RawIssuer = id.body[:len(id.body)-len(rest)]
 		if err := m.issuer(name.body); err != nil {
 			return err
 		}

@@ -1,0 +1,77 @@
+package btf
+
+import (
+	"encoding/binary"
+	"testing"
+)
+
+// build makes BTF of types that are given as words.
+func build(big bool, words ...uint32) []byte {
+	o := order(big)
+	b := make([]byte, headerSize)
+	o.PutUint16(b, 0xeb9f)
+	b[2] = 1
+	o.PutUint32(b[4:], headerSize)
+	o.PutUint32(b[12:], uint32(4*len(words)))
+	for _, w := range words {
+		b = o.(binary.AppendByteOrder).AppendUint32(b, w)
+	}
+	return b
+}
+
+func TestTypesAreCountedAndFollowed(t *testing.T) {
+	for _, c := range []struct {
+		name         string
+		words        []uint32
+		own, highest uint32
+		ok           bool
+	}{
+		{"nothing", nil, 0, 0, true},
+		{"an int and a pointer to it", []uint32{1, kindInt << 24, 4, 32, 0, kindPtr << 24, 1}, 2, 1, true},
+		{"a struct of two members", []uint32{1, kindStruct<<24 | 2, 8, 1, 7, 0, 2, 9, 32}, 1, 9, true},
+		{"an array's element and index", []uint32{0, kindArray << 24, 0, 5, 6, 10}, 1, 6, true},
+		{"a function's return and parameters", []uint32{0, kindFuncProto<<24 | 1, 3, 1, 4}, 1, 4, true},
+		{"a data section's variables", []uint32{0, kindDatasec<<24 | 1, 3, 8, 0, 4}, 1, 8, true},
+		{"an enumeration refers to nothing", []uint32{0, kindEnum<<24 | 1, 4, 1, 99}, 1, 0, true},
+		{"a kind that does not exist", []uint32{0, 31 << 24, 0}, 0, 0, false},
+		{"members past the end", []uint32{0, kindStruct<<24 | 3, 8, 1, 7, 0}, 0, 0, false},
+	} {
+		for _, big := range []bool{false, true} {
+			own, highest, ok := Refs(build(big, c.words...), big)
+			if own != c.own || highest != c.highest || ok != c.ok {
+				t.Errorf("%s (big %v): got %d %d %v, want %d %d %v", c.name, big, own, highest, ok, c.own, c.highest, c.ok)
+			}
+		}
+	}
+	if n := Count(build(false, 1, kindInt<<24, 4, 32), false); n != 2 {
+		t.Errorf("void and one type: got %d", n)
+	}
+}
+
+func TestHeaderErrorsAreTheKernelsWords(t *testing.T) {
+	good := build(false)
+	edit := func(off int, v byte) []byte {
+		b := append([]byte(nil), good...)
+		b[off] = v
+		return b
+	}
+	for _, c := range []struct {
+		b    []byte
+		want string
+	}{{good, ""}, {good[:7], "hdr_len not found"}, {good[:20], "btf_header not found"}, {edit(0, 0), "Invalid magic"}, {edit(2, 2), "Unsupported version"},
+		{edit(3, 1), "Unsupported flags"}, {edit(4, 20), "btf_header not found"}} {
+		if got := Header(c.b, false); got != c.want {
+			t.Errorf("%x: got %q, want %q", c.b, got, c.want)
+		}
+	}
+}
+
+// FuzzRefs: whatever the bytes, no panic, and no more types than their bytes can hold.
+func FuzzRefs(f *testing.F) {
+	f.Add(build(false, 1, kindInt<<24, 4, 32, 0, kindPtr<<24, 1), false)
+	f.Fuzz(func(t *testing.T, b []byte, big bool) {
+		if own, _, _ := Refs(b, big); int(own) > len(b)/12 {
+			t.Errorf("%d types in %d bytes", own, len(b))
+		}
+	})
+}

@@ -1,0 +1,210 @@
+// Package check answers whether a kernel loads a module: the judgements of compat in the kernel's order, with what symbols need of
+// other modules, and a simulation where memory decides.
+//
+// A Draft is what one module's bytes tell; workers make them, each for itself. A Session answers them in order, for exports of one
+// are what another needs.
+package check
+
+import (
+	"bytes"
+	"errors"
+	"strings"
+
+	"kotool/internal/compat"
+	"kotool/internal/diag"
+	"kotool/internal/elf"
+	"kotool/internal/kver"
+	"kotool/internal/module"
+	"kotool/internal/sig"
+	"kotool/internal/source"
+)
+
+// Draft is what is known of a module and one target without looking at other modules. Nothing of it refers to the module's bytes.
+type Draft struct {
+	Path string
+	name string
+	// NotModule is why the file is no module at all; nil where it is one.
+	NotModule error
+
+	t             compat.Target // with the version whose rules hold
+	assumed       bool          // that version is the module's own
+	before, after compat.Part
+	whole         bool
+	odd           bool // only a simulation tells
+	im            *compat.Importer
+	exports       []Export
+	relocs        []diag.Finding
+	suspicious    []string
+	modelled      bool
+	arch          string
+	vermagic      string
+	signed        bool
+	hasBTF        bool
+	noVersions    bool // in spite of its vermagic
+	extra         []diag.Finding
+	kept          []byte // the file, where it cannot be read again
+	size          uint64 // of struct module, bytes
+	init, exit    uint64 // offsets in it
+}
+
+// Export is a symbol that a module exports.
+type Export struct {
+	Name string
+	compat.Export
+}
+
+// Name is what the kernel calls the module.
+func (d *Draft) Name() string { return d.name }
+
+// Exports are what the module exports.
+func (d *Draft) Exports() []Export { return d.exports }
+
+// NewDraft judges an open file. The target is only read. head are the first bytes of the file as it is stored, nil where they are not known. An
+// error is one of reading.
+func NewDraft(t *compat.Target, path string, src *source.Input, head []byte) (*Draft, error) {
+	d := &Draft{Path: path, t: *t}
+	m, err := module.Decode(src, module.Meta{Path: path, Compression: src.Compression, PackedSize: src.PackedSize, Damage: src.Damage})
+	if err == nil {
+		if nerr := m.NeedSections(); nerr != nil {
+			m, err = nil, nerr
+		}
+	}
+	if m != nil {
+		d.name, d.vermagic = m.Name(), m.InfoValue("vermagic")
+		if m.File.Arch != nil {
+			d.arch = m.File.Arch.Name
+		}
+	} else {
+		d.name = module.NameOfFile(path)
+	}
+	if d.t.Version.IsZero() {
+		// No evidence tells: by the rules of the kernel that the module was built for.
+		if v, verr := kver.Parse(d.vermagic); verr == nil {
+			d.t.Version, d.assumed = v, true
+		}
+	}
+	l := compat.NewLoad(&d.t, src, 0)
+	if m != nil {
+		l.Use(m.File)
+	}
+	if src.Damage != nil {
+		d.NotModule = src.Damage
+		return d, nil
+	}
+	var lerr error
+	if d.before, lerr = l.Before(); lerr != nil {
+		return nil, lerr
+	}
+	if f := compat.CompressedFor(&d.t, head); f != nil {
+		d.extra = append(d.extra, *f)
+	}
+	if l.Whole() && m == nil {
+		// The kernel reads it by other rules than its own identification says.
+		d.odd = true
+		if path == "-" {
+			d.kept, lerr = src.ReadAll()
+			d.kept = bytes.Clone(d.kept)
+		}
+		return d, lerr
+	}
+	if !l.Whole() {
+		if d.before.Errno == 0 && d.before.Undefined == nil {
+			d.NotModule = err
+			if err == nil {
+				d.NotModule = errors.New("the file has no section table")
+			}
+		}
+		return d, nil
+	}
+	d.whole = true
+	var uerr *compat.UndefinedError
+	if d.im, lerr = l.Importer(); errors.As(lerr, &uerr) {
+		if d.before.Errno == 0 && d.before.Undefined == nil {
+			d.before.Undefined = lerr
+		}
+		d.whole = false
+		return d, nil
+	} else if lerr != nil {
+		return nil, lerr
+	}
+	for i := range m.Exports().Exports {
+		e := &m.Exports().Exports[i]
+		d.exports = append(d.exports, Export{string(e.Name), compat.Export{CRC: e.CRC, HasCRC: e.HasCRC, GPL: e.License.GPL(), Namespace: string(e.Namespace), Owner: d.im.Name}})
+	}
+	n := len(l.Findings)
+	d.modelled = l.Relocs()
+	if this := m.This(); this != nil && t.Struct.Size != 0 {
+		d.size = this.Size
+		if this.Init != nil {
+			d.init = this.Init.Off
+		}
+		if this.Exit != nil {
+			d.exit = this.Exit.Off
+		}
+		if d.size == t.Struct.Size {
+			l.StructOffsets(d.init, d.exit)
+		}
+	}
+	d.relocs = append([]diag.Finding(nil), l.Findings[n:]...)
+	l.Findings = l.Findings[:n]
+	if d.after, lerr = l.After(); lerr != nil {
+		return nil, lerr
+	}
+	d.suspicious = l.Suspicious
+	s, serr := sig.Read(src)
+	d.signed = serr == nil && s != nil
+	d.hasBTF = m.File.Find(".BTF") > 0
+	d.noVersions = d.im.Versions == "none" && strings.Contains(d.vermagic+" ", " modversions ")
+	d.extra = append(d.extra, d.dirFinding()...)
+	if len(d.suspicious) > 0 && path == "-" {
+		d.kept, lerr = src.ReadAll()
+		d.kept = bytes.Clone(d.kept)
+	}
+	return d, lerr
+}
+
+// dirFinding compares the module's release with that of the directory that it lies in: lib/modules/RELEASE.
+func (d *Draft) dirFinding() []diag.Finding {
+	rel := releaseOf(d.Path)
+	built, _, _ := strings.Cut(d.vermagic, " ")
+	if rel == "" || built == "" || rel == built {
+		return nil
+	}
+	f := diag.New(diag.VermagicDir, d.t.Version, built, rel)
+	f.Want, f.Got = rel, built
+	if d.t.Vermagic == "" && (!d.t.ModVersions || d.im.Versions == "none") {
+		// The release counts, and that kernel's cannot be the module's.
+		f.Severity, f.Errno = diag.Error, diag.ENOEXEC
+	}
+	return []diag.Finding{f}
+}
+
+// releaseOf is the directory below lib/modules that a path goes through; "" for none.
+func releaseOf(path string) string {
+	_, rest, ok := strings.Cut("/"+path, "/lib/modules/")
+	if !ok {
+		return ""
+	}
+	rel, _, below := strings.Cut(rest, "/")
+	if _, err := kver.Parse(rel); err != nil || !below {
+		return ""
+	}
+	return rel
+}
+
+// source is the whole file, for a simulation.
+func (d *Draft) source(open func() (*source.Input, error)) (elf.Source, func(), error) {
+	if d.kept != nil {
+		return elf.Mem(d.kept), func() {}, nil
+	}
+	src, err := open()
+	if err != nil {
+		return nil, nil, err
+	}
+	return src, func() { _ = src.Close() }, nil
+}
+
+// Broken is the draft of a file whose compression is damaged: nothing in it is a module.
+func Broken(t *compat.Target, path string, err error) *Draft {
+	return &Draft{Path: path, t: *t, name: module.NameOfFile(path), NotModule: err}
+}

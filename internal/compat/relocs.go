@@ -1,0 +1,241 @@
+package compat
+
+import (
+	stdelf "debug/elf"
+	"fmt"
+
+	"kotool/internal/diag"
+	"kotool/internal/elf"
+	"kotool/internal/kver"
+	"kotool/internal/reloc"
+)
+
+// What can be told of relocations without a layout is told here. Where memory decides, the load is suspicious: the answer is a
+// simulation's.
+
+// shfRelaLivepatch is SHF_RELA_LIVEPATCH. Source: include/linux/livepatch.h.
+const shfRelaLivepatch = 0x00100000
+
+// Applied lists the relocation sections that the kernel applies, in its order. All sections but those of the file's own have been looked at.
+//
+// Source: kernel/module/main.c: apply_relocations.
+func (l *Load) Applied() []int {
+	var list []int
+	for i := 1; i < len(l.Hdr); i++ {
+		s := &l.Hdr[i]
+		if s.Type != stdelf.SHT_REL && s.Type != stdelf.SHT_RELA || uint64(s.Info) >= uint64(len(l.Hdr)) {
+			continue
+		}
+		target := int(s.Info)
+		alloc := l.Hdr[target].Flags&stdelf.SHF_ALLOC != 0
+		if target == l.Index.Pcpu && target != 0 {
+			alloc = !l.T.has(kver.Until(7, 0)) || !l.T.on("SMP", true)
+		}
+		if target == l.Index.Sym || target == l.Index.Str {
+			alloc = alloc || l.T.on("KALLSYMS", true)
+		}
+		if alloc {
+			list = append(list, i)
+		}
+	}
+	return list
+}
+
+func (l *Load) suspect(format string, args ...any) {
+	if len(l.Suspicious) < 8 {
+		l.Suspicious = append(l.Suspicious, fmt.Sprintf(format, args...))
+	}
+}
+
+// strange is a size or an alignment that no module has and that changes the layout: the kernel reckons in 32 bits.
+const strange = 1 << 30
+
+// Relocs looks at the relocations: types that the loader does not take, places outside of their sections, places that are not zero where the
+// machine wants that. What it finds makes the load suspicious. modelled is false for a machine whose relocations are not known here.
+func (l *Load) Relocs() (modelled bool) {
+	l.step = "2.8"
+	for i := range l.Hdr {
+		s := &l.Hdr[i]
+		alloc := s.Flags&stdelf.SHF_ALLOC != 0 || i != 0 && (i == l.Index.Sym || i == l.Index.Str)
+		if alloc && (s.Size > strange || s.Align > strange || s.Align&(s.Align-1) != 0) {
+			l.suspect("section %d has a size of %#x and an alignment of %#x", i, s.Size, s.Align)
+		}
+	}
+	m, class := l.F.Header.Machine, l.F.Class
+	if !reloc.Modelled(m, class) {
+		return false
+	}
+	x86 := m == stdelf.EM_X86_64
+	syms := l.Symbols()
+	state := l.symbolStates(syms)
+	sizes := make(map[uint32]int8)
+	var small [64]int8 // by type: the bytes it touches, -1 where the loader does not take it, 0 not looked up yet (stored plus one)
+	touch := func(typ uint32) int {
+		if typ < 64 && small[typ] != 0 {
+			return int(small[typ]) - 2
+		}
+		if n, ok := sizes[typ]; ok {
+			return int(n)
+		}
+		h := reloc.Lookup(m, class, typ)
+		n := int8(h.Size)
+		if !h.Loader || !h.Since.IsZero() && !l.T.Version.IsZero() && l.T.Version.Compare(h.Since) < 0 {
+			n = -1
+		}
+		sizes[typ] = n
+		if typ < 64 {
+			small[typ] = n + 2
+		}
+		return int(n)
+	}
+	for _, i := range l.Applied() {
+		s := &l.Hdr[i]
+		if s.Flags&shfRelaLivepatch != 0 {
+			l.suspect("section %d holds a live patch's relocations", i)
+			continue
+		}
+		tab := l.F.RelocsOf(*s)
+		target := &l.Hdr[s.Info]
+		var bytes []byte
+		zero := x86 && target.Type != stdelf.SHT_NOBITS
+		if zero {
+			bytes = l.F.Bytes(*target).Bytes()
+		}
+		end, size, n := uint64(0), target.Size, tab.Len()
+		entries := tab.Raw()
+		for k := range n {
+			var r elf.Rel
+			if entries != nil {
+				r = elf.PlainRel(entries[k*24:])
+			} else {
+				r = tab.At(k)
+			}
+			w := touch(r.Type)
+			if w < 0 {
+				l.badType(i, k, r, syms, x86)
+				break
+			}
+			if w == 0 {
+				continue
+			}
+			if r.Off > size || uint64(w) > size-r.Off {
+				l.suspect("relocation %d of section %d lies at %#x of a section of %#x bytes", k, i, r.Off, size)
+				continue
+			}
+			if int64(r.Sym) >= int64(len(state)) {
+				l.suspect("relocation %d of section %d names symbol %d of %d", k, i, r.Sym, len(state))
+				continue
+			}
+			if st := state[r.Sym]; st != symGood {
+				l.strangeSymbol(i, k, r, st, syms)
+			}
+			if !x86 {
+				continue
+			}
+			if r.Type == uint32(stdelf.R_X86_64_32) && state[r.Sym] != symAbs {
+				l.suspect("relocation %d of section %d holds 32 bits of an address", k, i)
+			}
+			if r.Addend > strange || r.Addend < -strange {
+				l.suspect("relocation %d of section %d has the addend %#x", k, i, r.Addend)
+			}
+			if r.Off < end {
+				l.suspect("relocation %d of section %d lies before the end of one before it", k, i)
+			}
+			end = r.Off + uint64(w)
+			if zero && end <= uint64(len(bytes)) {
+				at := bytes[r.Off:end]
+				if w == 8 && at[7]|at[6]|at[5]|at[4] != 0 || at[3]|at[2]|at[1]|at[0] != 0 {
+					l.suspect("the place of relocation %d of section %d, %#x, is not zero", k, i, r.Off)
+				}
+			}
+		}
+		form := s.Type == stdelf.SHT_RELA
+		if a := l.F.Arch; a != nil && n > 0 && form != a.Rela && !(m == stdelf.EM_MIPS && class == stdelf.ELFCLASS64) {
+			l.suspect("section %d holds relocations of the other form", i)
+		}
+		if len(l.Suspicious) >= 8 {
+			break
+		}
+	}
+	return true
+}
+
+// The states of a symbol that a relocation names.
+const (
+	symGood   = iota
+	symUnseen // in a section that is not loaded
+	symAbs
+	symFar // a value far outside
+)
+
+// symbolStates looks at each symbol once.
+func (l *Load) symbolStates(t *elf.Symtab) []uint8 {
+	state := make([]uint8, t.Len())
+	for i := range state {
+		s := t.At(i)
+		switch {
+		case s.Shndx == uint32(stdelf.SHN_ABS):
+			state[i] = symAbs
+		case s.Reserved || int(s.Shndx) >= len(l.Hdr) || s.Undefined():
+		case l.Hdr[s.Shndx].Flags&stdelf.SHF_ALLOC == 0 && int(s.Shndx) != l.Index.Pcpu:
+			state[i] = symUnseen
+		case s.Value > strange:
+			state[i] = symFar
+		}
+	}
+	return state
+}
+
+func (l *Load) strangeSymbol(sec, entry int, r elf.Rel, state uint8, t *elf.Symtab) {
+	if state == symAbs {
+		v := t.At(int(r.Sym)).Value + uint64(r.Addend)
+		if l.F.Header.Machine != stdelf.EM_X86_64 || r.Type == 1 || r.Type == 24 || r.Type == 10 && v>>32 == 0 || r.Type == 11 && int64(v) == int64(int32(v)) {
+			return
+		}
+	}
+	l.suspect("relocation %d of section %d refers to a symbol outside of what is loaded", entry, sec)
+}
+
+// badType is a relocation that the loader does not take.
+func (l *Load) badType(sec, entry int, r elf.Rel, t *elf.Symtab, x86 bool) {
+	s := &l.Hdr[sec]
+	name := reloc.Name(l.F.Header.Machine, r.Type)
+	if name == "" {
+		name = "type"
+	}
+	where, _ := l.nameOf(int(s.Info))
+	symbol := ""
+	if int64(r.Sym) < int64(t.Len()) {
+		symbol = string(l.F.DisplayName(t, t.At(int(r.Sym))))
+	}
+	f := diag.New(diag.RelocType, l.T.Version, fmt.Sprintf("%d %s", r.Type, name), fmt.Sprintf("%s+%#x", where, r.Off), symbol, "", 0)
+	f.Dmesg, f.Step = nil, "2.8"
+	f.Where = diag.In(where, int(s.Info)).EntryNo(entry)
+	f.Where.Symbol = symbol
+	h := reloc.Lookup(l.F.Header.Machine, l.F.Class, r.Type)
+	if h.Loader && !h.Since.IsZero() {
+		f.Want = "a kernel of " + h.Since.String() + " or later"
+	}
+	f.Got = name
+	l.Findings = append(l.Findings, f)
+	l.suspect("relocation %d of section %d has type %d", entry, sec, r.Type)
+}
+
+// StructOffsets compares where the module's struct module has its init and exit with the kernel's.
+func (l *Load) StructOffsets(initOff, exitOff uint64) {
+	for _, c := range []struct {
+		field     string
+		got, want uint64
+	}{{"init", initOff, l.T.Struct.Init}, {"exit", exitOff, l.T.Struct.Exit}} {
+		if c.got == 0 || c.want == 0 || c.got == c.want {
+			continue
+		}
+		f := diag.New(diag.StructOffset, l.T.Version, c.field, c.got, c.want)
+		f.Step = "2.8"
+		f.Want, f.Got = hex(c.want), hex(c.got)
+		f.Where = diag.In(thisModule, l.Index.Mod)
+		f.Assumes = []string{"the kernel runs into something there: it calls what stands at its own offset"}
+		l.suspect("struct module has %s at %#x, the kernel's at %#x", c.field, c.got, c.want)
+		l.Findings = append(l.Findings, f)
+	}
+}

@@ -1,0 +1,219 @@
+package compat
+
+import (
+	"fmt"
+	"strings"
+
+	"kotool/internal/arch"
+	"kotool/internal/kver"
+	"kotool/internal/module"
+	"kotool/internal/sig"
+	"kotool/internal/symvers"
+)
+
+// Answer is yes, no, or not known.
+type Answer int8
+
+// The answers.
+const (
+	Unknown Answer = iota
+	No
+	Yes
+)
+
+// AnswerOf is Yes for true.
+func AnswerOf(b bool) Answer {
+	if b {
+		return Yes
+	}
+	return No
+}
+
+func (a Answer) String() string { return [...]string{"not known", "no", "yes"}[a] }
+
+// Export is a symbol that the target provides.
+type Export struct {
+	CRC       uint32
+	HasCRC    bool
+	GPL       bool
+	Namespace string
+	Owner     string // module name; "" for the kernel itself
+}
+
+// OwnerName is the owner as the kernel prints it. Source: kernel/module/main.c: module_name.
+func (e *Export) OwnerName() string {
+	if e.Owner == "" {
+		return "kernel"
+	}
+	return e.Owner
+}
+
+// StructModule is what is known of the kernel's struct module; 0: not known. Bytes.
+type StructModule struct {
+	Size       uint64
+	Init, Exit uint64 // offsets of the two function pointers
+	From       string // where that was learned
+}
+
+// Target is what a module is loaded into: the facts about a kernel.
+type Target struct {
+	Arch     *arch.Arch   // nil: the module's own
+	Release  string       // uname -r
+	Version  kver.Version // whose log texts and rules hold; zero: the newest
+	Vermagic string       // "": not known
+	Struct   StructModule
+
+	// Config answers for a CONFIG_ option without its prefix; nil: nothing is known.
+	Config func(name string) (value string, known bool)
+
+	Symvers []*symvers.Table
+	// NoExports says that what the kernel exports is not known: a missing symbol settles nothing.
+	NoExports bool
+	// Learned has the CRCs that modules of that kernel expect of symbols which none of them exports.
+	Learned *symvers.Table
+	// ModVersions says that the kernel compares CRCs: CONFIG_MODVERSIONS.
+	ModVersions bool
+	// MissingCRC is whether the kernel refuses a symbol that the module has no version of: Debian's do, others warn.
+	MissingCRC Answer
+	Live       map[string]Export // exports of modules that are given beside the module
+	// LiveModules are the modules that are loaded already, by name.
+	LiveModules map[string]*LiveModule
+	// Builtin names what is built in: the path that modules.builtin has for a module's name, "" for none.
+	Builtin func(name string) string
+
+	// Enforce says whether a module must be signed (module.sig_enforce, CONFIG_MODULE_SIG_FORCE).
+	Enforce Answer
+	// Keys are the certificates that the kernel trusts; nil: not known.
+	Keys []*sig.Certificate
+	// BaseTypes is the number of types in the kernel's BTF; 0: not known.
+	BaseTypes uint32
+	Blacklist []string // module_blacklist=
+	// InSysfs names what /sys/module has besides loaded modules: built-in modules; nil: not known.
+	InSysfs func(name string) bool
+	// Taints are what the kernel has been tainted with already: lines that come with the first of a kind do not come again.
+	Taints Taint
+}
+
+// LiveModule is a module that is loaded.
+type LiveModule struct {
+	Taints Taint
+}
+
+// Is answers for a boolean CONFIG_ option.
+func (t *Target) Is(option string) Answer {
+	if t.Config == nil {
+		return Unknown
+	}
+	v, known := t.Config(option)
+	if !known {
+		return Unknown
+	}
+	return AnswerOf(v == "y" || v == "m")
+}
+
+// on is Is with what distributions configure where nothing is known.
+func (t *Target) on(option string, usual bool) bool {
+	if a := t.Is(option); a != Unknown {
+		return a == Yes
+	}
+	return usual
+}
+
+// ForceLoad is CONFIG_MODULE_FORCE_LOAD.
+func (t *Target) ForceLoad() Answer { return t.Is("MODULE_FORCE_LOAD") }
+
+// hasVersions reports whether the kernel compares CRCs.
+func (t *Target) hasVersions() bool { return t.ModVersions }
+
+// DebianRelease reports whether a release string is one of Debian's kernels: "6.1.0-50-amd64", "6.12.107+deb13-amd64".
+func DebianRelease(release string) bool {
+	_, rest, ok := strings.Cut(release, "-")
+	if strings.Contains(release, "+deb") {
+		return true
+	}
+	if !ok {
+		return false
+	}
+	abi, flavour, ok := strings.Cut(rest, "-")
+	if !ok || abi == "" || strings.Trim(abi, "0123456789.bpo") != "" {
+		return false
+	}
+	flavour = strings.TrimSuffix(strings.TrimSuffix(strings.TrimPrefix(strings.TrimPrefix(flavour, "rt-"), "cloud-"), "-unsigned"), "-dbg")
+	switch flavour {
+	case "amd64", "arm64", "686", "686-pae", "armmp", "armmp-lpae", "marvell", "rpi", "riscv64", "powerpc64le", "powerpc64", "s390x", "loong64",
+		"4kc-malta", "5kc-malta", "octeon", "loongson-3", "mips64r2el", "mips32r2el", "arm64-16k", "powerpc64le-64k":
+		return true
+	}
+	return false
+}
+
+// Find looks a symbol up as the kernel does: its own exports first, then those of modules. not is the module that
+// asks: it does not see its own exports.
+//
+// Source: kernel/module/main.c: find_symbol.
+func (t *Target) Find(name []byte, not string) (Export, bool) {
+	var found Export
+	ok := false
+	for _, tab := range t.Symvers {
+		for s := range tab.Same(name) {
+			e := exportOf(&s, tab.HasCRC)
+			if e.Owner == "" {
+				return e, true
+			}
+			if e.Owner != not && !ok {
+				found, ok = e, true
+			}
+		}
+	}
+	if live, is := t.Live[string(name)]; is && live.Owner != not {
+		// A module that is there in the flesh tells more than a row about it.
+		if !ok || found.Owner == live.Owner {
+			return live, true
+		}
+	}
+	if !ok && t.Learned != nil {
+		if s, is := t.Learned.Lookup(name); is {
+			return exportOf(&s, t.Learned.HasCRC), true
+		}
+	}
+	return found, ok
+}
+
+func exportOf(s *symvers.Symbol, crcs bool) Export {
+	e := Export{CRC: s.CRC, HasCRC: crcs, GPL: s.GPL(), Namespace: string(s.Namespace)}
+	if !s.InKernel() {
+		e.Owner = module.NameOfFile(string(s.Module))
+	}
+	return e
+}
+
+func hex(v uint64) string { return fmt.Sprintf("%#x", v) }
+
+// Taint is a set of taint bits, of a module or of the kernel. Source: include/linux/panic.h.
+type Taint uint32
+
+// The taints that loading sets.
+const (
+	TaintProprietary Taint = 1 << 0
+	TaintForced      Taint = 1 << 1
+	TaintUser        Taint = 1 << 6
+	TaintCrap        Taint = 1 << 10
+	TaintOutOfTree   Taint = 1 << 12
+	TaintUnsigned    Taint = 1 << 13
+	TaintLivepatch   Taint = 1 << 15
+	TaintTest        Taint = 1 << 18
+)
+
+// taintLetters are the letters by bit. Source: kernel/panic.c: taint_flags.
+const taintLetters = "PFSRMBUDAWCIOELKXTNJ"
+
+// Letters are the letters of the set, in the order of their bits.
+func (t Taint) Letters() string {
+	var b []byte
+	for i := range len(taintLetters) {
+		if t&(1<<i) != 0 {
+			b = append(b, taintLetters[i])
+		}
+	}
+	return string(b)
+}

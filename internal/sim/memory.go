@@ -1,0 +1,104 @@
+package sim
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+)
+
+// Kind is what a region of a module's memory is for. Source: include/linux/module.h: enum mod_mem_type.
+type Kind uint8
+
+// The kinds of 6.4 and later, in the kernel's order; before, there are Core and Init.
+const (
+	Text Kind = iota
+	Data
+	Rodata
+	RoAfterInit
+	InitText
+	InitData
+	InitRodata
+	Core
+	Init
+	kinds
+)
+
+var kindNames = [kinds]string{"text", "data", "rodata", "ro-after-init", "init text", "init data", "init rodata", "core", "init"}
+
+func (k Kind) String() string { return kindNames[k] }
+
+// IsInit reports whether the region is freed after the module's init function.
+func (k Kind) IsInit() bool { return k == InitText || k == InitData || k == InitRodata || k == Init }
+
+// area is a piece of the kernel's memory.
+type area struct {
+	base  uint64
+	bytes []byte
+}
+
+func (a *area) end() uint64 { return a.base + uint64(len(a.bytes)) }
+
+// memory is what can be read and written: areas that do not overlap, by address.
+type memory struct{ areas []area }
+
+// add puts an area where nothing is yet.
+func (m *memory) add(base uint64, b []byte) error {
+	if len(b) == 0 {
+		return nil
+	}
+	i, _ := slices.BinarySearchFunc(m.areas, base, func(a area, at uint64) int { return cmp.Compare(a.base, at) })
+	end := base + uint64(len(b))
+	if end < base || i > 0 && m.areas[i-1].end() > base || i < len(m.areas) && m.areas[i].base < end {
+		return fmt.Errorf("two areas at %#x", base)
+	}
+	m.areas = slices.Insert(m.areas, i, area{base, b})
+	return nil
+}
+
+// at returns n bytes at an address; nil where they are not all there.
+func (m *memory) at(addr, n uint64) []byte {
+	i, ok := slices.BinarySearchFunc(m.areas, addr, func(a area, at uint64) int { return cmp.Compare(a.base, at) })
+	if !ok {
+		i--
+	}
+	if i < 0 {
+		return nil
+	}
+	a := &m.areas[i]
+	off := addr - a.base
+	if off > uint64(len(a.bytes)) || n > uint64(len(a.bytes))-off {
+		return nil
+	}
+	return a.bytes[off : off+n : off+n]
+}
+
+// window is a range of addresses that the kernel allocates from, first fit, page by page, with a guard page behind each piece.
+type window struct {
+	start, end uint64
+	guard      uint64 // bytes left free behind each piece
+	used       []span // by address
+}
+
+type span struct{ base, end uint64 }
+
+// alloc returns where n bytes go, or false. n is a multiple of the page size.
+func (w *window) alloc(n uint64) (uint64, bool) {
+	at := w.start
+	for i := range w.used {
+		if w.used[i].base >= at && w.used[i].base-at >= n+w.guard {
+			w.used = slices.Insert(w.used, i, span{at, at + n + w.guard})
+			return at, true
+		}
+		at = w.used[i].end
+	}
+	if at > w.end || n+w.guard > w.end-at {
+		return 0, false
+	}
+	w.used = append(w.used, span{at, at + n + w.guard})
+	return at, true
+}
+
+// free gives a piece back.
+func (w *window) free(base uint64) {
+	w.used = slices.DeleteFunc(w.used, func(s span) bool { return s.base == base })
+}

@@ -1,0 +1,16 @@
+package sim
+
+import (
+	"kotool/internal/elf"
+	"kotool/internal/module"
+)
+
+// RequestOf is a call that loads a file, with what is known of its exports and parameters.
+func RequestOf(src elf.Source) *Request {
+	req := &Request{Source: src}
+	m, err := module.Decode(src, module.Meta{})
+	if err == nil && m.NeedSections() == nil {
+		req.Exports, req.Params = m.Exports().Exports, m.Params()
+	}
+	return req
+}

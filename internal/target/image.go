@@ -1,0 +1,69 @@
+//go:build ignore
+
+package target
+
+import (
+	"fmt"
+	"os"
+	"strings"
+
+	"kotool/internal/btf"
+	"kotool/internal/kimage"
+)
+
+func looksLikeImage(b []byte) bool { return kimage.Looks(b) }
+
+// image is a kernel image.
+func (b *Builder) image(path string) error {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	return b.imageOf(path, data)
+}
+
+func (b *Builder) imageOf(path string, data []byte) error {
+	img, err := kimage.Open(data, b.Limit)
+	if err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	b.fact(release, img.Release, path, Kernel)
+	b.fact(vermagic, img.Vermagic, path, Kernel)
+	if img.Arch != nil {
+		b.fact(machine, img.Arch.Name, path, Kernel)
+	}
+	if strings.Contains(img.Banner, "debian-kernel@") {
+		b.fact(vendorFact, "Debian", path, Kernel)
+	} else if img.Banner != "" {
+		b.fact(vendorFact, "other", path, Kernel)
+	}
+	if len(img.Config) > 0 {
+		if err := b.configOf(path+" (embedded)", img.Config); err != nil {
+			return err
+		}
+	}
+	if n := btf.Count(img.BTF, img.Arch != nil && img.Arch.BigEndian); n > 0 {
+		b.fact(baseTypes, fmt.Sprintf("%#x", n), path, Kernel)
+	}
+	says := []string{img.Kind}
+	if img.Packing != "" && img.Packing != "none" {
+		says = append(says, img.Packing)
+	}
+	if img.Release != "" {
+		says = append(says, img.Release)
+	}
+	if len(img.Exports) > 0 {
+		tab, err := exportTable(img.Exports, "vmlinux")
+		if err != nil {
+			return fmt.Errorf("%s: %w", path, err)
+		}
+		b.vmlinux = append(b.vmlinux, tab)
+		if b.t.ExportsFrom == "" {
+			b.t.ExportsFrom = path
+		}
+		says = append(says, fmt.Sprintf("%d symbols", len(img.Exports)))
+	}
+	says = append(says, img.Notes...)
+	b.say("image", path, "%s", strings.Join(says, ", "))
+	return nil
+}

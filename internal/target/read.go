@@ -1,0 +1,416 @@
+package target
+
+import (
+	"bufio"
+	"bytes"
+	stdelf "debug/elf"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"kotool/internal/module"
+	"kotool/internal/source"
+	"kotool/internal/symvers"
+)
+
+// The prefixes that say what a path is.
+var prefixes = []string{"symvers", "headers", "tree", "image", "vmlinux", "module", "config", "map", "dir"}
+
+// Prefixes are the words that may stand before a path and a colon.
+func Prefixes() []string { return prefixes }
+
+// Against takes a path as evidence: what it is, its content says, or a prefix ("symvers:PATH").
+func (b *Builder) Against(path string) error {
+	kind := ""
+	for _, p := range prefixes {
+		if rest, ok := strings.CutPrefix(path, p+":"); ok {
+			kind, path = p, rest
+			break
+		}
+	}
+	st, err := os.Stat(path)
+	if err != nil && kind == "" && !strings.Contains(path, "/") {
+		// A release of this system.
+		for _, root := range []string{"/lib/modules", "/usr/lib/modules"} {
+			if s, serr := os.Stat(filepath.Join(root, path)); serr == nil && s.IsDir() {
+				path, st, err = filepath.Join(root, path), s, nil
+				break
+			}
+		}
+	}
+	if err != nil {
+		if pe, ok := errors.AsType[*os.PathError](err); ok {
+			return fmt.Errorf("%s: %w", path, pe.Err)
+		}
+		return err
+	}
+	if st.IsDir() {
+		return b.dir(kind, path)
+	}
+	switch kind {
+	case "symvers":
+		return b.Symvers(path)
+	case "config":
+		return b.ConfigFile(path)
+	case "map":
+		return b.SystemMap(path)
+	case "module":
+		return b.module(path)
+	case "headers", "tree", "dir":
+		return fmt.Errorf("%s: not a directory", path)
+	}
+	return b.file(kind, path)
+}
+
+// dir is a tree of modules, or headers.
+func (b *Builder) dir(kind, path string) error {
+	has := func(name string) bool {
+		_, err := os.Stat(filepath.Join(path, name))
+		return err == nil
+	}
+	switch {
+	case kind == "tree":
+		return b.tree(path)
+	case kind == "headers":
+		return b.headers(path)
+	case has("modules.dep"), has("modules.builtin"), has("modules.order"), has("kernel") && !has("Kconfig") && !has("Makefile"):
+		return b.tree(path)
+	case has("Module.symvers"), has(".config"), has("include/config"), has("include/generated"):
+		return b.headers(path)
+	}
+	for _, sub := range []string{"lib/modules", "usr/lib/modules"} {
+		list, _ := filepath.Glob(filepath.Join(path, sub, "*"))
+		switch len(list) {
+		case 0:
+			continue
+		case 1:
+			return b.dir(kind, list[0])
+		}
+		return fmt.Errorf("%s: several kernels are below %s: name one of them", path, sub)
+	}
+	if hasModules(path) {
+		return b.tree(path)
+	}
+	return fmt.Errorf("%s: neither modules nor headers of a kernel are in this directory", path)
+}
+
+// hasModules reports whether there is any module below a directory.
+func hasModules(path string) bool {
+	for p, err := range source.Expand([]string{path}, true) {
+		if err == nil && p != "" {
+			return true
+		}
+	}
+	return false
+}
+
+// read reads a file, which may be compressed.
+func (b *Builder) read(path string) ([]byte, error) {
+	src, err := source.Open(path, source.Options{MaxSize: b.Limit, Any: true})
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	if src.Damage != nil {
+		return nil, fmt.Errorf("%s: %w", path, src.Damage)
+	}
+	data, err := src.ReadAll() // kept: src is not closed, and its buffers are used by nobody else
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return data, nil
+}
+
+// file looks at the content.
+func (b *Builder) file(kind, path string) error {
+	raw, err := head(path)
+	if err != nil {
+		return err
+	}
+	if kind == "" && bytes.HasPrefix(raw, []byte(stdelf.ELFMAG)) && len(raw) > 17 {
+		if raw[16] == 1 || raw[17] == 1 && raw[5] == 2 { // ET_REL
+			return b.module(path)
+		}
+		return b.image(path)
+	}
+	if kind == "image" || kind == "vmlinux" || looksLikeImage(raw) && !packed(raw) {
+		return b.image(path)
+	}
+	data, err := b.read(path)
+	if err != nil {
+		if looksLikeImage(raw) {
+			return b.image(path)
+		}
+		return err
+	}
+	switch {
+	case bytes.HasPrefix(data, []byte(stdelf.ELFMAG)) && len(data) > 17 && (data[16] == 1 || data[17] == 1 && data[5] == 2):
+		return b.module(path)
+	case looksLikeImage(data[:min(len(data), 4096)]) || bytes.HasPrefix(data, []byte(stdelf.ELFMAG)):
+		return b.imageOf(path, data)
+	}
+	first := data[:min(len(data), 256<<10)]
+	switch {
+	case bytes.HasPrefix(bytes.TrimLeft(data, " \t\r\n"), []byte("0x")):
+		return b.symversOf(path, data)
+	case bytes.Contains(first, []byte("\nCONFIG_")) || bytes.HasPrefix(first, []byte("CONFIG_")) || bytes.Contains(first, []byte("\n# CONFIG_")):
+		return b.configOf(path, data)
+	case isMap(first):
+		return b.mapOf(path, data)
+	}
+	return fmt.Errorf("%s: neither a Module.symvers, a .config, a System.map, a module nor a kernel image; a prefix says what it is (%s)", path, strings.Join(prefixes, ":, ")+":")
+}
+
+// packed reports whether a file is compressed as a whole, so that what is in it is to be looked at first.
+func packed(b []byte) bool {
+	for _, magic := range []string{"\x1f\x8b", "\xfd7zXZ\x00", "\x28\xb5\x2f\xfd"} {
+		if bytes.HasPrefix(b, []byte(magic)) {
+			return true
+		}
+	}
+	return false
+}
+
+func head(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	b := make([]byte, 4096)
+	n, err := bufio.NewReaderSize(f, 4096).Read(b)
+	if n == 0 && err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return b[:n], nil
+}
+
+// isMap reports whether the first line is one of a System.map: address, letter, name.
+func isMap(b []byte) bool {
+	line, _, _ := bytes.Cut(b, []byte("\n"))
+	w := bytes.Fields(line)
+	if len(w) < 3 || len(w[1]) != 1 || len(w[0]) < 8 {
+		return false
+	}
+	for _, c := range w[0] {
+		if !strings.ContainsRune("0123456789abcdefABCDEF", rune(c)) {
+			return false
+		}
+	}
+	return true
+}
+
+// Symvers adds a Module.symvers.
+func (b *Builder) Symvers(path string) error {
+	data, err := b.read(path)
+	if err != nil {
+		return err
+	}
+	return b.symversOf(path, data)
+}
+
+func (b *Builder) symversOf(path string, data []byte) error {
+	tab, err := symvers.Parse(data)
+	if err != nil {
+		if le, ok := errors.AsType[*symvers.LineError](err); ok && le.Hint != "" {
+			return fmt.Errorf("%s: %w\nhint: %s", path, err, le.Hint)
+		}
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	if tab.Len() == 0 {
+		return fmt.Errorf("%s: no rows: this is no Module.symvers of a kernel", path)
+	}
+	kernel := 0
+	for s := range tab.All() {
+		if s.InKernel() {
+			kernel++
+		}
+	}
+	says := fmt.Sprintf("%d symbols", tab.Len())
+	if !tab.HasCRC {
+		says += ", all CRCs 0: a kernel without CONFIG_MODVERSIONS"
+	}
+	if kernel > 0 {
+		b.vmlinux = append(b.vmlinux, tab)
+		if b.t.ExportsFrom == "" {
+			b.t.ExportsFrom = path
+		}
+	} else {
+		b.modules = append(b.modules, tab)
+		says += ", none of the kernel itself"
+	}
+	b.say("symvers", path, "%s", says)
+	return nil
+}
+
+// ConfigFile adds a .config.
+func (b *Builder) ConfigFile(path string) error {
+	data, err := b.read(path)
+	if err != nil {
+		return err
+	}
+	return b.configOf(path, data)
+}
+
+func (b *Builder) configOf(path string, data []byte) error {
+	if b.config != nil {
+		b.t.Conflicts = append(b.t.Conflicts, fmt.Sprintf("config: the first one wins over %s", path))
+		return nil
+	}
+	values := map[string]string{}
+	for line := range bytes.Lines(data) {
+		line = bytes.TrimSpace(line)
+		if key, value, ok := bytes.Cut(line, []byte("=")); ok && bytes.HasPrefix(key, []byte("CONFIG_")) {
+			values[string(key[7:])] = strings.Trim(string(value), `"`)
+		} else if rest, ok := bytes.CutPrefix(line, []byte("# CONFIG_")); ok {
+			if name, ok := bytes.CutSuffix(rest, []byte(" is not set")); ok {
+				values[string(name)] = "n"
+			}
+		}
+	}
+	if len(values) == 0 {
+		return fmt.Errorf("%s: no CONFIG_ line: this is no .config", path)
+	}
+	b.config = values
+	b.say("config", path, "%d options", len(values))
+	if strings.Contains(values["CC_VERSION_TEXT"], "Debian") {
+		// Debian's kernels are built by Debian's compiler; so are others, and the release tells them apart.
+		b.fact("compiler", values["CC_VERSION_TEXT"], path, Config)
+	}
+	if salt := values["BUILD_SALT"]; salt != "" {
+		b.fact(release, salt, path, Guessed)
+	}
+	return nil
+}
+
+// SystemMap adds the addresses of the kernel's symbols.
+func (b *Builder) SystemMap(path string) error {
+	data, err := b.read(path)
+	if err != nil {
+		return err
+	}
+	return b.mapOf(path, data)
+}
+
+func (b *Builder) mapOf(path string, data []byte) error {
+	m, err := symvers.ParseMap(data)
+	if err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	if m.Len() == 0 {
+		return fmt.Errorf("%s: no symbols: this is no System.map", path)
+	}
+	b.t.Addresses = m
+	says := fmt.Sprintf("%d addresses", m.Len())
+	if m.Zero {
+		says += ", all 0: read it as root"
+	}
+	b.say("map", path, "%s", says)
+	return b.fromMap(path, m)
+}
+
+// fromMap takes the names that __ksymtab_ symbols give away, where a map has them: the kernel's exports without CRCs.
+func (b *Builder) fromMap(path string, m *symvers.Map) error {
+	var rows bytes.Buffer
+	n := 0
+	for s := range m.All() {
+		if name, ok := bytes.CutPrefix(s.Name, []byte("__ksymtab_")); ok && len(s.Module) == 0 && !bytes.HasPrefix(name, []byte("strings")) {
+			fmt.Fprintf(&rows, "0x00000000\t%s\tvmlinux\tEXPORT_SYMBOL\t\n", name)
+			n++
+		}
+	}
+	if n < 100 || len(b.vmlinux) > 0 {
+		return nil
+	}
+	tab, err := symvers.Parse(rows.Bytes())
+	if err != nil {
+		return nil //nolint:nilerr // the names are a bonus
+	}
+	b.vmlinux, b.t.ExportsFrom = append(b.vmlinux, tab), path
+	return nil
+}
+
+// headers is what distributions ship to build modules with, or a build directory.
+func (b *Builder) headers(path string) error {
+	found := false
+	try := func(name string, use func(string) error) error {
+		p := filepath.Join(path, name)
+		if _, err := os.Stat(p); err != nil {
+			return nil //nolint:nilerr // one of several files that may be there
+		}
+		found = true
+		return use(p)
+	}
+	before := len(b.t.Evidence)
+	for _, f := range []struct {
+		name string
+		use  func(string) error
+	}{{"Module.symvers", b.Symvers}, {".config", b.ConfigFile}, {"include/generated/utsrelease.h", b.utsRelease}, {"include/config/kernel.release", b.releaseFile}} {
+		if err := try(f.name, f.use); err != nil {
+			return err
+		}
+	}
+	if !found {
+		return fmt.Errorf("%s: no Module.symvers, .config or include/config/kernel.release: these are no headers of a configured kernel", path)
+	}
+	if len(b.t.Evidence) == before {
+		b.say("headers", path, "release only")
+	}
+	return nil
+}
+
+func (b *Builder) releaseFile(path string) error {
+	data, err := b.read(path)
+	if err != nil {
+		return err
+	}
+	// Where both are there, utsrelease.h has what uname -r and vermagic say; this one may have the version that was built.
+	if _, ok := b.value(release); !ok {
+		b.fact(release, strings.TrimSpace(string(data)), path, Config)
+	}
+	return nil
+}
+
+func (b *Builder) utsRelease(path string) error {
+	data, err := b.read(path)
+	if err != nil {
+		return err
+	}
+	for line := range strings.Lines(string(data)) {
+		if rest, ok := strings.CutPrefix(line, "#define UTS_RELEASE "); ok {
+			b.fact(release, strings.Trim(strings.TrimSpace(rest), `"`), path, Config)
+		}
+	}
+	return nil
+}
+
+// module is another module of the kernel.
+func (b *Builder) module(path string) error {
+	src, err := source.Open(path, source.Options{MaxSize: b.Limit})
+	if err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	defer src.Close()
+	m, err := module.Decode(src, module.Meta{Path: path, Compression: src.Compression, Damage: src.Damage})
+	if err == nil {
+		err = m.NeedSections()
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	l := learn(m)
+	if l.vermagic == "" && l.size == 0 {
+		return fmt.Errorf("%s: neither vermagic nor struct module: this is no module of a kernel", path)
+	}
+	l.into(b, path)
+	if len(l.crcs) > 0 {
+		tab, err := learnedTable(map[string]wanted{}, l.crcs)
+		if err != nil {
+			return err
+		}
+		b.learned = append(b.learned, tab)
+	}
+	b.say("module", path, "%s, struct module of %#x bytes, %d CRCs", l.vermagic, l.size, len(l.crcs))
+	return nil
+}

@@ -1,0 +1,512 @@
+package target
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+
+	"kotool/internal/ksymtab"
+	"kotool/internal/modtree"
+	"kotool/internal/module"
+	"kotool/internal/sig"
+	"kotool/internal/source"
+	"kotool/internal/symvers"
+	"kotool/internal/versions"
+)
+
+// Tree is a directory of modules.
+type Tree struct {
+	Dir     string
+	Release string
+	Modules int
+	Damaged int // files that are none
+}
+
+// tree notes a directory of modules; what its modules say is read when all other evidence is in.
+func (b *Builder) tree(path string) error {
+	b.trees = append(b.trees, path)
+	rel := ""
+	if abs, err := filepath.Abs(path); err == nil {
+		path = abs
+	}
+	if base := filepath.Base(path); base != "" && base[0] >= '0' && base[0] <= '9' && strings.Contains(base, ".") {
+		rel = base
+		b.fact(release, rel, path, Derived)
+	}
+	b.t.Tree = &Tree{Dir: path, Release: rel}
+	b.t.Deps = sync.OnceValue(func() func(string) []string { return readDeps(path) })
+	if err := b.readBuiltin(path); err != nil {
+		return err
+	}
+	// What lies beside the modules: some distributions keep the kernel's own files here.
+	for _, f := range []struct {
+		name string
+		use  func(string) error
+	}{{"config", b.ConfigFile}, {"symvers.xz", b.Symvers}, {"symvers.gz", b.Symvers}, {"symvers.zst", b.Symvers}, {"build", b.linked}, {"source", b.linked}, {"vmlinuz", b.imageIfNeeded}} {
+		p := filepath.Join(path, f.name)
+		if _, err := os.Stat(p); err == nil {
+			if err := f.use(p); err != nil {
+				return err
+			}
+		}
+	}
+	if rel == "" {
+		return nil
+	}
+	// And in /boot of the same root.
+	root := strings.TrimSuffix(strings.TrimSuffix(filepath.Dir(filepath.Dir(path)), "/lib"), "/usr")
+	for _, f := range []struct {
+		name string
+		use  func(string) error
+	}{{"config-" + rel, b.configIfNeeded}, {"vmlinuz-" + rel, b.imageIfNeeded}, {"vmlinux-" + rel, b.imageIfNeeded}} {
+		p := filepath.Join(root, "boot", f.name)
+		if _, err := os.Stat(p); err == nil {
+			if err := f.use(p); err != nil {
+				b.say("image", p, "%v: not used", err)
+			}
+		}
+	}
+	return nil
+}
+
+// readDeps reads modules.dep of a tree.
+func readDeps(dir string) func(name string) []string {
+	deps := map[string][]string{}
+	data, _ := os.ReadFile(filepath.Join(dir, "modules.dep")) // a tree without it has no order
+	for line := range bytes.Lines(data) {
+		if path, rest, ok := bytes.Cut(line, []byte(":")); ok {
+			if f := strings.Fields(string(rest)); len(f) > 0 {
+				deps[module.NameOfFile(string(path))] = f
+			}
+		}
+	}
+	return func(name string) []string { return deps[name] }
+}
+
+// linked is the tree's link to the headers.
+func (b *Builder) linked(path string) error {
+	if len(b.vmlinux) > 0 && b.config != nil {
+		return nil
+	}
+	for _, name := range []string{"Module.symvers", ".config"} {
+		if _, err := os.Stat(filepath.Join(path, name)); err == nil {
+			return b.headers(path)
+		}
+	}
+	return nil
+}
+
+func (b *Builder) configIfNeeded(path string) error {
+	if b.config != nil {
+		return nil
+	}
+	return b.ConfigFile(path)
+}
+
+// imageIfNeeded reads an image only where nothing else has the kernel's exports.
+func (b *Builder) imageIfNeeded(path string) error {
+	if len(b.vmlinux) > 0 {
+		return nil
+	}
+	return b.image(path)
+}
+
+func (b *Builder) readBuiltin(path string) error {
+	data, err := os.ReadFile(filepath.Join(path, "modules.builtin"))
+	if err != nil {
+		return nil //nolint:nilerr // not every tree has it
+	}
+	if b.builtin == nil {
+		b.builtin = map[string]string{}
+	}
+	b.hasBuilt = true
+	for line := range strings.Lines(string(data)) {
+		if line = strings.TrimSpace(line); line != "" {
+			b.builtin[module.NameOfFile(line)] = line
+		}
+	}
+	return nil
+}
+
+// With adds the modules below a directory as providers of exports.
+func (b *Builder) With(path string) error {
+	list, err := b.scan(path, false)
+	if err != nil {
+		return err
+	}
+	tab, n, err := tableOf(list)
+	if err != nil {
+		return err
+	}
+	if len(list) == 0 {
+		return fmt.Errorf("%s: no modules are in this directory", path)
+	}
+	if tab != nil {
+		b.modules = append(b.modules, tab)
+	}
+	b.say("modules", path, "%d modules, %d symbols", len(list), n)
+	return nil
+}
+
+// learned is what one module tells of its kernel.
+type learned struct {
+	path              string
+	name              string
+	err               error
+	arch              string
+	vermagic          string
+	size, init, exit  uint64
+	signer, packed    string
+	exports           []ksymtab.Export
+	hasCRCs           bool
+	crcs              map[string]wanted
+	offsets, provides bool
+}
+
+// wanted is a symbol that a module expects of others.
+type wanted struct {
+	crc    uint32
+	hasCRC bool
+	ns     bool
+	gpl    bool // the module is GPL-compatible: the symbol may be GPL-only
+	clash  bool // modules differ
+}
+
+// learn reads what a module tells.
+func learn(m *module.Module) *learned {
+	l := &learned{path: m.Path, packed: m.Compression}
+	l.quick(m)
+	if t := m.This(); t != nil {
+		if t.Init != nil {
+			l.init = t.Init.Off
+		}
+		if t.Exit != nil {
+			l.exit = t.Exit.Off
+		}
+	}
+	l.wants(m)
+	return l
+}
+
+// quick reads headers and .modinfo only.
+func (l *learned) quick(m *module.Module) {
+	l.name = m.Name()
+	if m.File.Arch != nil {
+		l.arch = m.File.Arch.Name
+	}
+	l.vermagic = m.InfoValue("vermagic")
+	if i := m.File.Find(".gnu.linkonce.this_module"); i > 0 {
+		l.size = m.File.Sections[i].Size
+	}
+}
+
+// wants are the symbols that it uses, with their CRCs.
+func (l *learned) wants(m *module.Module) {
+	l.crcs = map[string]wanted{}
+	tab := m.Versions()
+	index := versions.NewIndex(tab.Effective())
+	t := m.Symtab()
+	for i := 1; i < t.Len(); i++ {
+		s := t.At(i)
+		if !s.Undefined() || s.Bind() == 2 {
+			continue
+		}
+		name := t.Name(s)
+		w := wanted{}
+		if e := index.Find(name); e != nil && e.High == 0 {
+			w.crc, w.hasCRC = e.CRC, true
+		}
+		l.crcs[string(name)] = w
+	}
+	if e := index.Find([]byte("module_layout")); e != nil {
+		l.crcs["module_layout"] = wanted{crc: e.CRC, hasCRC: true}
+	}
+}
+
+// into notes the facts of one module.
+func (l *learned) into(b *Builder, from string) {
+	b.fact(machine, l.arch, from, Derived)
+	b.fact(vermagic, l.vermagic, from, Derived)
+	number := func(what string, v uint64) {
+		if v != 0 {
+			b.fact(what, fmt.Sprintf("%#x", v), from, Derived)
+		}
+	}
+	number(structSize, l.size)
+	number(structInit, l.init)
+	number(structExit, l.exit)
+}
+
+// scan reads the modules below a directory, in the order of the walk.
+func (b *Builder) scan(dir string, wants bool) ([]*learned, error) {
+	var paths []string
+	for p, err := range source.Expand([]string{dir}, true) {
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", p, err)
+		}
+		paths = append(paths, p)
+	}
+	list := make([]*learned, len(paths))
+	var wg sync.WaitGroup
+	next := make(chan int)
+	for range min(b.Jobs, max(1, len(paths))) {
+		wg.Go(func() {
+			buffers := &source.Buffers{}
+			for i := range next {
+				list[i] = b.one(paths[i], buffers, wants, i%64 == 0)
+			}
+		})
+	}
+	for i := range paths {
+		next <- i
+	}
+	close(next)
+	wg.Wait()
+	return list, nil
+}
+
+func (b *Builder) one(path string, pool *source.Buffers, wants, offsets bool) *learned {
+	src, err := source.Open(path, source.Options{MaxSize: b.Limit, Partial: true, Pool: pool})
+	if err != nil {
+		return &learned{path: path, err: err}
+	}
+	defer src.Close()
+	m, err := module.Decode(src, module.Meta{Path: path, Compression: src.Compression, Damage: src.Damage})
+	if err == nil {
+		err = m.NeedSections()
+	}
+	if err == nil {
+		err = src.Damage
+	}
+	if err != nil {
+		return &learned{path: path, err: err}
+	}
+	l := &learned{path: path, packed: src.Compression}
+	l.quick(m)
+	if offsets {
+		if t := m.This(); t != nil {
+			if t.Init != nil {
+				l.init = t.Init.Off
+			}
+			if t.Exit != nil {
+				l.exit = t.Exit.Off
+			}
+		}
+		if s, err := sig.Read(m.File.Source()); err == nil && s != nil {
+			l.signer = s.Signer()
+		}
+	}
+	tab := m.Exports()
+	l.hasCRCs = tab.HasCRCs
+	for i := range tab.Exports {
+		e := tab.Exports[i]
+		e.Name, e.Namespace = bytes.Clone(e.Name), bytes.Clone(e.Namespace)
+		l.exports = append(l.exports, e)
+	}
+	if wants {
+		l.wants(m)
+	}
+	return l
+}
+
+// readTrees reads the modules of the trees that were given.
+func (b *Builder) readTrees() error {
+	for _, dir := range b.trees {
+		wants := len(b.vmlinux) == 0 || len(b.vmlinux) == 1 && b.vmlinux[0].Len() < fewExports
+		list, err := b.scan(dir, wants)
+		if err != nil {
+			return err
+		}
+		good := list[:0:0]
+		for _, l := range list {
+			if l.err == nil {
+				good = append(good, l)
+			} else if _, missing := errors.AsType[*os.PathError](l.err); missing {
+				b.t.Conflicts = append(b.t.Conflicts, fmt.Sprintf("%s: %v", l.path, l.err))
+			}
+		}
+		if len(good) == 0 {
+			return fmt.Errorf("%s: no modules are in this directory", dir)
+		}
+		b.t.Tree.Modules, b.t.Tree.Damaged = len(good), len(list)-len(good)
+		b.majority(dir, good)
+		tab, n, err := tableOf(good)
+		if err != nil {
+			return err
+		}
+		if tab != nil {
+			b.modules = append(b.modules, tab)
+		}
+		says := fmt.Sprintf("%d modules, %d symbols", len(good), n)
+		if len(b.vmlinux) > 0 && wants {
+			b.used = map[string]wanted{}
+			for _, l := range good {
+				maps.Copy(b.used, l.crcs)
+			}
+		} else if wants {
+			lt, k, err := learnAll(good, tab)
+			if err != nil {
+				return err
+			}
+			if lt != nil {
+				b.learned = append(b.learned, lt)
+			}
+			says += fmt.Sprintf(", which use %d of the kernel", k)
+			if b.t.ExportsFrom == "" {
+				b.t.ExportsFrom = "what the modules of " + dir + " use"
+			}
+		}
+		b.say("tree", dir, "%s", says)
+	}
+	return nil
+}
+
+// majority takes the facts that most modules agree on.
+func (b *Builder) majority(dir string, list []*learned) {
+	vote := func(what string, of func(*learned) string) {
+		count := map[string]int{}
+		total := 0
+		for _, l := range list {
+			if v := of(l); v != "" {
+				count[v]++
+				total++
+			}
+		}
+		best := ""
+		for v, n := range count {
+			if n > count[best] || n == count[best] && v < best {
+				best = v
+			}
+		}
+		from := fmt.Sprintf("%d of %d modules of %s", count[best], total, dir)
+		b.fact(what, best, from, Derived)
+	}
+	number := func(v uint64) string {
+		if v == 0 {
+			return ""
+		}
+		return fmt.Sprintf("%#x", v)
+	}
+	vote(machine, func(l *learned) string { return l.arch })
+	vote(vermagic, func(l *learned) string { return l.vermagic })
+	vote(structSize, func(l *learned) string { return number(l.size) })
+	vote(structInit, func(l *learned) string { return number(l.init) })
+	vote(structExit, func(l *learned) string { return number(l.exit) })
+	for _, l := range list {
+		b.t.Packed[l.packed]++
+		if l.signer != "" {
+			b.t.Signers[l.signer]++
+		}
+	}
+	vote(compression, func(l *learned) string { return l.packed })
+}
+
+// fewExports is how many symbols a kernel exports at the least that was not trimmed.
+const fewExports = 8000
+
+// row appends a row of a Module.symvers; names that cannot stand in one are left out.
+func row(b *bytes.Buffer, e *ksymtab.Export, owner string) bool {
+	if len(e.Name) == 0 || bytes.ContainsAny(e.Name, "\t\n\r ") || bytes.ContainsAny(e.Namespace, "\t\n\r ") || strings.ContainsAny(owner, "\t\n\r ") {
+		return false
+	}
+	kind := "EXPORT_SYMBOL"
+	if e.License.GPL() {
+		kind = "EXPORT_SYMBOL_GPL"
+	}
+	fmt.Fprintf(b, "0x%08x\t%s\t%s\t%s\t%s\n", e.CRC, e.Name, owner, kind, e.Namespace)
+	return true
+}
+
+// exportTable makes a table of the exports of one owner.
+func exportTable(list []ksymtab.Export, owner string) (*symvers.Table, error) {
+	var b bytes.Buffer
+	for i := range list {
+		row(&b, &list[i], owner)
+	}
+	return symvers.Parse(b.Bytes())
+}
+
+// tableOf makes a table of what modules export; nil where they export nothing.
+func tableOf(list []*learned) (*symvers.Table, int, error) {
+	var b bytes.Buffer
+	n := 0
+	for _, l := range list {
+		for i := range l.exports {
+			if row(&b, &l.exports[i], l.name) {
+				n++
+			}
+		}
+	}
+	if n == 0 {
+		return nil, 0, nil
+	}
+	tab, err := symvers.Parse(b.Bytes())
+	return tab, n, err
+}
+
+// learnAll makes a table of what the modules use and none of them exports: the kernel exports it, or they would not load.
+func learnAll(list []*learned, own *symvers.Table) (*symvers.Table, int, error) {
+	seen := map[string]wanted{}
+	for _, l := range list {
+		for name, w := range l.crcs {
+			if own != nil {
+				if _, ok := own.Lookup([]byte(name)); ok {
+					continue
+				}
+			}
+			have, ok := seen[name]
+			switch {
+			case !ok, !have.hasCRC && w.hasCRC:
+				seen[name] = w
+			case have.hasCRC && w.hasCRC && have.crc != w.crc:
+				have.clash = true
+				seen[name] = have
+			}
+		}
+	}
+	tab, err := learnedTable(seen, nil)
+	return tab, len(seen), err
+}
+
+func learnedTable(a, more map[string]wanted) (*symvers.Table, error) {
+	var names []string
+	for _, m := range []map[string]wanted{a, more} {
+		for name, w := range m {
+			if !w.clash && name != "" && !strings.ContainsAny(name, "\t\n\r ") {
+				names = append(names, name)
+			}
+		}
+	}
+	slices.Sort(names)
+	var b bytes.Buffer
+	for _, n := range names {
+		w, ok := a[n]
+		if !ok {
+			w = more[n]
+		}
+		fmt.Fprintf(&b, "0x%08x\t%s\tvmlinux\tEXPORT_SYMBOL\t\n", w.crc, n)
+	}
+	if len(names) == 0 {
+		return nil, nil
+	}
+	return symvers.Parse(b.Bytes())
+}
+
+// Running adds the running system's kernel, if this is Linux and its modules are there. ok is false where they are not.
+func (b *Builder) Running() (ok bool, err error) {
+	data, err := os.ReadFile("/proc/sys/kernel/osrelease")
+	if err != nil {
+		return false, nil //nolint:nilerr // no Linux
+	}
+	t, err := modtree.Open("", strings.TrimSpace(string(data)))
+	if err != nil {
+		return false, nil //nolint:nilerr // no modules of it here
+	}
+	return true, b.tree(t.Dir)
+}
