@@ -13,7 +13,7 @@ import (
 var layers = map[string]int{
 	"bin": 0, "kver": 0, "render": 0, "arch": 0,
 	"btf": 0, "diag": 1, "source": 1, "elf": 1,
-	"ksymtab": 2, "versions": 2, "modinfo": 2, "params": 2, "sig": 2, "symvers": 2, "reloc": 2, "thismod": 2, "modtree": 2,
+	"ksymtab": 2, "versions": 2, "modinfo": 2, "params": 2, "sig": 2, "symvers": 2, "recording": 3, "reloc": 2, "thismod": 2, "modtree": 2,
 	"kimage": 3, "module": 3,
 	"compat": 4,
 	"target": 5, "sim": 5, "scan": 5,

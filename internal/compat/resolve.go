@@ -289,7 +289,7 @@ func imports(im *Importer, ns string) bool {
 //
 // Source: kernel/module/main.c: verify_exported_symbols.
 func Duplicate(name, symbol string, t *Target) *diag.Finding {
-	e, ok := t.Find([]byte(symbol), name)
+	e, ok := t.find([]byte(symbol), name)
 	if !ok {
 		return nil
 	}

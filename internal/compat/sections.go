@@ -180,7 +180,40 @@ func (l *Load) PercpuAlloc() (diag.Errno, error) {
 	return 0, nil
 }
 
+// pageOptions are the options that say how large a page is, in KiB.
+var pageOptions = []struct {
+	option string
+	kib    uint64
+}{
+	{"PPC_4K_PAGES", 4}, {"PPC_16K_PAGES", 16}, {"PPC_64K_PAGES", 64}, {"PPC_256K_PAGES", 256},
+	{"ARM64_4K_PAGES", 4}, {"ARM64_16K_PAGES", 16}, {"ARM64_64K_PAGES", 64},
+	{"PAGE_SIZE_4KB", 4}, {"PAGE_SIZE_8KB", 8}, {"PAGE_SIZE_16KB", 16}, {"PAGE_SIZE_32KB", 32}, {"PAGE_SIZE_64KB", 64}, {"PAGE_SIZE_256KB", 256},
+}
+
+// pageReleases are what a kernel's release says of its pages where its configuration is not known.
+var pageReleases = []struct {
+	machine stdelf.Machine // EM_NONE: any
+	in      kver.Range
+	part    string // of the release
+	kib     uint64
+}{
+	{stdelf.EM_NONE, kver.All, "-64k", 64},
+	{stdelf.EM_NONE, kver.All, "-16k", 16},
+	{stdelf.EM_PPC64, kver.Since(6, 10), "+deb", 4}, // Debian's kernels have small pages since, and a flavour -64k (measured 6.12)
+}
+
 func (l *Load) pageSize() uint64 {
+	for i := range pageOptions {
+		if l.T.Is(pageOptions[i].option) == Yes {
+			return pageOptions[i].kib << 10
+		}
+	}
+	for i := range pageReleases {
+		p := &pageReleases[i]
+		if (p.machine == stdelf.EM_NONE || p.machine == l.F.Header.Machine) && l.T.has(p.in) && strings.Contains(l.T.Release, p.part) {
+			return p.kib << 10
+		}
+	}
 	if l.T.Arch != nil {
 		return l.T.Arch.PageSize
 	}

@@ -76,6 +76,10 @@ type Target struct {
 	// MissingCRC is whether the kernel refuses a symbol that the module has no version of: Debian's do, others warn.
 	MissingCRC Answer
 	Live       map[string]Export // exports of modules that are given beside the module
+	// OnlyLoaded says that what modules export is there only when they are loaded: rows about other modules do not count.
+	OnlyLoaded bool
+	// Granted says that the kernel is taken to export a name that nothing is known about, without a CRC; nil: it is not.
+	Granted func(name []byte) bool
 	// LiveModules are the modules that are loaded already, by name.
 	LiveModules map[string]*LiveModule
 	// Builtin names what is built in: the path that modules.builtin has for a module's name, "" for none.
@@ -152,6 +156,15 @@ func DebianRelease(release string) bool {
 //
 // Source: kernel/module/main.c: find_symbol.
 func (t *Target) Find(name []byte, not string) (Export, bool) {
+	e, ok := t.find(name, not)
+	if !ok && t.Granted != nil && t.Granted(name) {
+		return Export{}, true
+	}
+	return e, ok
+}
+
+// find is Find without what is only granted.
+func (t *Target) find(name []byte, not string) (Export, bool) {
 	var found Export
 	ok := false
 	for _, tab := range t.Symvers {
@@ -160,7 +173,7 @@ func (t *Target) Find(name []byte, not string) (Export, bool) {
 			if e.Owner == "" {
 				return e, true
 			}
-			if e.Owner != not && !ok {
+			if e.Owner != not && !ok && !t.OnlyLoaded {
 				found, ok = e, true
 			}
 		}

@@ -13,7 +13,8 @@ import (
 type Region struct {
 	Kind Kind
 	Base uint64
-	Size uint64 // as the kernel allocates it: whole pages since 6.4
+	Size uint64 // whole pages, bytes
+	Used uint64 // as the kernel counts it: whole pages since 6.4, before only with CONFIG_STRICT_MODULE_RWX
 	mem  []byte
 }
 

@@ -7,128 +7,15 @@ import (
 	stdelf "debug/elf"
 	"errors"
 	"fmt"
+	"strings"
 
-	"kotool/internal/arch"
 	"kotool/internal/compat"
 	"kotool/internal/diag"
 	"kotool/internal/elf"
-	"kotool/internal/ksymtab"
 	"kotool/internal/kver"
 	"kotool/internal/params"
 	"kotool/internal/reloc"
 )
-
-// Kernel is a simulated running kernel.
-type Kernel struct {
-	T *compat.Target
-	// Addr gives the address of a kernel symbol; nil: addresses are made up.
-	Addr func(name string) (uint64, bool)
-	// Window is where modules go; a zero window is the machine's usual one.
-	window  window
-	image   uint64 // where the temporary copy of a file lies
-	made    map[string]uint64
-	exports map[string]uint64 // addresses of what live modules export
-	percpu  uint64
-}
-
-// NewKernel makes a kernel of the facts in t.
-func NewKernel(t *compat.Target) *Kernel {
-	return &Kernel{T: t, made: map[string]uint64{}, exports: map[string]uint64{}}
-}
-
-// usual are a machine's addresses: where modules go, where the kernel's own symbols are, where it keeps temporary copies, and per-CPU data.
-type usual struct {
-	start, end, kernel, temp, percpu uint64
-}
-
-// usualOf are addresses that a kernel of the machine could have. Those that decide anything lie within reach of each other, as in the real one.
-//
-// Source: arch/*/include/asm/pgtable*.h, arch/*/mm: MODULES_VADDR, MODULES_END (layout of 6.12).
-func usualOf(a *arch.Arch) usual {
-	switch a.Machine {
-	case stdelf.EM_X86_64:
-		return usual{0xffffffffc0000000, 0xffffffffff000000, 0xffffffff81000000, 0xffffc90000400000, 0x36018}
-	case stdelf.EM_AARCH64:
-		return usual{0xffff80007a000000, 0xffff800080000000, 0xffff800080010000, 0xffff800085000000, 0xffff800081e42000}
-	case stdelf.EM_RISCV:
-		if a.Class == stdelf.ELFCLASS32 {
-			return usual{0xd0000000, 0xe0000000, 0xc0000000, 0xe1000000, 0xc0d00000}
-		}
-		return usual{0xffffffff01000000, 0xffffffff80000000, 0xffffffff80000000, 0xff20000000400000, 0xffffffff80d00000}
-	case stdelf.EM_ARM:
-		return usual{0xbf000000, 0xbfe00000, 0xc0108000, 0xe0a00000, 0xc0d00000}
-	case stdelf.EM_386:
-		return usual{0xf8000000, 0xff000000, 0xc1000000, 0xf7000000, 0xc1d00000}
-	case stdelf.EM_S390:
-		return usual{0x3ff80000000, 0x3ffffffe000, 0x3ffe0000000, 0x37ff0000000, 0x3ffe0d00000}
-	case stdelf.EM_PPC64:
-		return usual{0xc008000000000000, 0xc008000080000000, 0xc000000000010000, 0xc008000100000000, 0xc000000000d00000}
-	case stdelf.EM_PPC:
-		return usual{0xbe000000, 0xc0000000, 0xc0008000, 0xe1000000, 0xc0d00000}
-	case stdelf.EM_MIPS:
-		if a.Class == stdelf.ELFCLASS32 {
-			return usual{0xc0000000, 0xc8000000, 0x80100000, 0xd0000000, 0x80d00000}
-		}
-		return usual{0xffffffffc0000000, 0xffffffffe0000000, 0xffffffff80100000, 0xc000000000400000, 0xffffffff80d00000}
-	case stdelf.EM_LOONGARCH:
-		return usual{0xffff800002008000, 0xffff800012008000, 0x9000000000200000, 0xffff800020000000, 0x9000000000d00000}
-	case stdelf.EM_SPARCV9:
-		return usual{0x10000000, 0xf0000000, 0x400000, 0x100000000, 0xd00000}
-	case stdelf.EM_PARISC:
-		return usual{0x10000000, 0x20000000, 0x10100000, 0x30000000, 0x10d00000}
-	}
-	return usual{0x40000000, 0x60000000, 0x10000000, 0x70000000, 0x20000000}
-}
-
-// kernelSymbol is a kernel symbol's address.
-func (k *Kernel) kernelSymbol(name string) (uint64, bool) {
-	if k.Addr != nil {
-		if a, ok := k.Addr(name); ok {
-			return a, true
-		}
-	}
-	if a, ok := k.exports[name]; ok {
-		return a, true
-	}
-	if k.T.Arch == nil {
-		return 0, false
-	}
-	a, ok := k.made[name]
-	if !ok {
-		a = usualOf(k.T.Arch).kernel + 0x1000 + 16*uint64(len(k.made))
-		k.made[name] = a
-	}
-	return a, true
-}
-
-// Request is one init_module or finit_module call.
-type Request struct {
-	Source elf.Source
-	Args   []byte
-	Flags  uint32
-	Raw    bool // init_module
-	// Exports are what the module exports.
-	Exports []ksymtab.Export
-	Params  []params.Param
-	Init    diag.Errno // what the module's init function returns
-}
-
-// Result is how a load ended.
-type Result struct {
-	Errno    diag.Errno
-	Stage    string // the kernel's function that refused
-	Step     string
-	Log      []compat.Line
-	Findings []diag.Finding
-	Load     *compat.Load
-	Regions  []Region
-	Places   []Place
-	Params   *params.Result
-	Taints   compat.Taint
-	Uses     []string
-	// Undefined is why it cannot be told; nil where it can.
-	Undefined error
-}
 
 // state is one load.
 type state struct {
@@ -147,45 +34,87 @@ type state struct {
 	temp    uint64
 	res     *Result
 	taints  compat.Taint
+	tr      Tracer
+	did     string // what the stage does, in a few words
 }
+
+// mayLoad is may_init_module, the first thing that is asked.
+var mayLoad = compat.Stage{ID: "1.1", Name: "may_init_module", Source: "kernel/module/main.c"}
 
 // Load is init_module or finit_module.
 func (k *Kernel) Load(req *Request) *Result {
 	c := compat.NewLoad(k.T, req.Source, req.Flags)
 	c.Raw = req.Raw
-	s := &state{k: k, Load: c, req: req, unload: k.T.Is("MODULE_UNLOAD") != compat.No, res: &Result{Load: c}}
-	defer s.release()
+	s := &state{k: k, Load: c, req: req, tr: req.Trace, unload: k.T.Is("MODULE_UNLOAD") != compat.No, res: &Result{Load: c}}
+	k.counted++
+	if k.Forbidden {
+		s.enter(&mayLoad)
+		s.leave(&mayLoad, diag.EPERM, nil)
+	}
 	for i := range compat.Stages {
 		st := &compat.Stages[i]
+		if s.res.Errno != 0 || s.res.Undefined != nil {
+			break
+		}
 		if !k.has(st.In) {
 			continue
 		}
+		s.enter(st)
 		errno, err := s.run(st)
-		if err != nil || errno != 0 {
-			s.res.Errno, s.res.Stage, s.res.Undefined = errno, st.Name, err
-			if n := len(c.Findings); n > 0 && errno != 0 && c.Findings[n-1].Errno == errno {
-				s.res.Step = c.Findings[n-1].Step
-			}
-			if s.res.Step == "" {
-				s.res.Step = st.ID
-			}
-			break
+		s.leave(st, errno, err)
+	}
+	r := s.res
+	r.Name = c.Mod
+	r.Log, r.Findings, r.Regions = c.Log, c.Findings, s.regions
+	r.Taints = c.Taints | s.taints
+	k.T.Taints |= c.Taints // whatever came of the load
+	if l := s.layout; l != nil {
+		r.Places = l.places
+		if l.model == coreInit {
+			r.Layout = &Sizes{Core: l.counters[Core], Text: l.textSize, Ro: l.roSize, RoAfterInit: l.roAfter, Init: l.counters[Init], InitText: l.initText, InitRo: l.initRo}
 		}
 	}
-	s.res.Log, s.res.Findings, s.res.Regions = c.Log, c.Findings, s.regions
-	s.res.Taints = c.Taints | s.taints
-	if s.layout != nil {
-		s.res.Places = s.layout.places
+	if r.Errno == 0 && r.Undefined == nil {
+		r.Module = k.admit(s)
 	}
-	return s.res
+	s.release()
+	return r
 }
 
-func (k *Kernel) has(r kver.Range) bool {
-	if k.T.Version.IsZero() {
-		return r.Until.IsZero()
+func (s *state) enter(st *compat.Stage) {
+	s.did = ""
+	if s.tr != nil {
+		s.tr.Enter(st)
 	}
-	return r.Has(k.T.Version)
 }
+
+func (s *state) leave(st *compat.Stage, errno diag.Errno, err error) {
+	r, c := s.res, s.Load
+	r.Stages = append(r.Stages, StageResult{st.ID, st.Name, errno, s.did})
+	if s.tr != nil {
+		s.tr.Leave(st, errno)
+	}
+	if errno == 0 && err == nil {
+		return
+	}
+	r.Errno, r.Stage, r.Step, r.Undefined = errno, st.Name, st.ID, err
+	for i := len(c.Findings) - 1; i >= 0 && errno != 0; i-- {
+		f := &c.Findings[i]
+		if f.Errno != errno {
+			continue
+		}
+		if f.Step != "" {
+			r.Step = f.Step
+		}
+		if e := diag.Lookup(f.Code); e != nil && e.Stage != "" {
+			r.Stage = e.Stage
+		}
+		break
+	}
+}
+
+// note says in a few words what the stage does.
+func (s *state) note(format string, args ...any) { s.did = fmt.Sprintf(format, args...) }
 
 func (s *state) run(st *compat.Stage) (diag.Errno, error) {
 	var errno diag.Errno
@@ -243,6 +172,9 @@ func (s *state) frob() (diag.Errno, error) {
 	s.copyOf = make([]byte, (size+4095)&^4095)
 	copy(s.copyOf, b)
 	s.temp = usualOf(s.k.T.Arch).temp
+	if f := s.req.Fixed; f != nil && f.Image != 0 {
+		s.temp = f.Image
+	}
 	if err := s.mem.add(s.temp, s.copyOf); err != nil {
 		return 0, err
 	}
@@ -251,6 +183,9 @@ func (s *state) frob() (diag.Errno, error) {
 		c.Hdr[i].Addr = s.temp + c.Hdr[i].Off
 	}
 	s.img = &image{s: s, rels: map[int][]elf.Rel{}}
+	if s.tr != nil {
+		s.img.tr = s.tr
+	}
 	a := s.k.T.Arch
 	s.link, err = reloc.Begin(c.F.Header.Machine, a.Class, a.BigEndian, s.img, s.traits())
 	if err != nil {
@@ -276,6 +211,9 @@ func (s *state) traits() reloc.Traits {
 	if c.Is("RELOCATABLE") == compat.No || c.Is("MODULE_SECTIONS") != compat.Unknown {
 		t.RISCV.Sections = c.Is("MODULE_SECTIONS") == compat.Yes
 	}
+	if s.k.Traits != nil {
+		s.k.Traits(&t)
+	}
 	return t
 }
 
@@ -299,6 +237,9 @@ func (s *state) layoutAndAllocate() (diag.Errno, error) {
 	w := &s.k.window
 	if w.end == 0 {
 		*w = window{start: u.start, end: u.end, guard: l.page}
+		if s.k.Seed != 0 { // as the kernel's own random offset: 1 to 1024 pages
+			w.start += (s.k.Seed*0x9e3779b97f4a7c15>>54 + 1) * l.page
+		}
 	}
 	total := uint64(0)
 	for k := range kinds {
@@ -312,31 +253,37 @@ func (s *state) layoutAndAllocate() (diag.Errno, error) {
 		}
 		return c.Fail(diag.Memory, fmt.Sprintf("the module takes %d bytes, there is room for %d", total, room)), nil
 	}
-	base := map[Kind]int{}
+	fixed := s.fixedBases()
+	var base [kinds]int
+	total = 0
 	for k := range kinds {
 		if l.counters[k] == 0 && !(l.model == coreInit && k == Core) {
 			continue
 		}
 		size := (l.counters[k] + l.page - 1) &^ (l.page - 1)
-		at, ok := w.alloc(size)
+		at, ok := fixed[k]
 		if !ok {
-			return c.Fail(diag.Memory, fmt.Sprintf("there are no %d bytes left for modules", size)), nil
+			if at, ok = w.alloc(size); !ok {
+				return c.Fail(diag.Memory, fmt.Sprintf("there are no %d bytes left for modules", size)), nil
+			}
 		}
-		b := make([]byte, size)
-		s.regions = append(s.regions, Region{Kind: k, Base: at, Size: size, mem: b})
+		total += size
+		b := s.k.take(size)
+		s.regions = append(s.regions, Region{Kind: k, Base: at, Size: size, Used: l.counted(k, size), mem: b})
 		base[k] = len(s.regions) - 1
 		if err := s.mem.add(at, b); err != nil {
 			return 0, err
 		}
 	}
+	s.note("%d regions, %d bytes", len(s.regions), total)
 	// move_module
 	for i := range c.Hdr {
 		h, p := &c.Hdr[i], &l.places[i]
 		if p.Region < 0 || h.Flags&stdelf.SHF_ALLOC == 0 {
 			continue
 		}
-		r := &s.regions[base[Kind(p.Region)]]
-		p.Region = base[Kind(p.Region)]
+		r := &s.regions[base[p.Region]]
+		p.Region = base[p.Region]
 		p.Addr = r.Base + p.Off
 		if h.Type != stdelf.SHT_NOBITS && h.Size > 0 {
 			dst := s.mem.at(p.Addr, h.Size)
@@ -347,6 +294,9 @@ func (s *state) layoutAndAllocate() (diag.Errno, error) {
 			copy(dst, src)
 		}
 		h.Addr = p.Addr
+		if s.tr != nil {
+			s.tr.Placed(i, h.Name, r.Kind.String(), p.Addr, h.Size)
+		}
 	}
 	for i := range l.places {
 		if p := &l.places[i]; p.Addr == 0 {
@@ -355,6 +305,50 @@ func (s *state) layoutAndAllocate() (diag.Errno, error) {
 	}
 	s.writeHeaders()
 	return 0, s.fillStruct()
+}
+
+// counted is a region's size as /proc/modules has it.
+func (l *layout) counted(k Kind, size uint64) uint64 {
+	if l.model == memTypes {
+		return size
+	}
+	return l.counters[k]
+}
+
+// fixedBases are the regions' addresses that follow from those of sections.
+func (s *state) fixedBases() map[Kind]uint64 {
+	f := s.req.Fixed
+	if f == nil {
+		return nil
+	}
+	bases := map[Kind]uint64{}
+	seen := map[string]int{}
+	for i := range s.layout.places {
+		seen[s.Load.Hdr[i].Name]++
+	}
+	for i := range s.layout.places {
+		p := &s.layout.places[i]
+		if p.Region < 0 {
+			continue
+		}
+		k := Kind(p.Region)
+		a, ok := f.Sections[i]
+		if name := s.Load.Hdr[i].Name; !ok && seen[name] == 1 {
+			a, ok = f.Names[name]
+		}
+		if _, have := bases[k]; ok && !have && a >= p.Off && s.Load.Hdr[i].Size > 0 {
+			bases[k] = a - p.Off
+		}
+	}
+	return bases
+}
+
+// percpuBase is what the address of a per-CPU symbol counts from.
+func (s *state) percpuBase() uint64 {
+	if f := s.req.Fixed; f != nil && f.Percpu != 0 {
+		return f.Percpu
+	}
+	return usualOf(s.k.T.Arch).percpu
 }
 
 // writeHeaders puts the changed headers into the temporary copy, where careless names are read.
@@ -408,6 +402,7 @@ func (s *state) simplifySymbols() (diag.Errno, error) {
 	bad := diag.Errno(0)
 	next := 0
 	uses := map[string]bool{}
+	resolved := 0
 	n := s.img.Symbols()
 	for i := 1; i < n; i++ {
 		y, ok := s.img.Symbol(uint32(i))
@@ -435,9 +430,13 @@ func (s *state) simplifySymbols() (diag.Errno, error) {
 				uses[o.Owner] = true
 				s.res.Uses = append(s.res.Uses, o.Owner)
 			}
-			a, ok := s.k.kernelSymbol(imp.Name)
+			a, ok := s.address(imp, o.Owner)
 			if !ok {
 				return 0, fmt.Errorf("the address of %s is not known", imp.Name)
+			}
+			resolved++
+			if s.tr != nil {
+				s.tr.Resolved(imp.Name, o.Export.OwnerName(), a, how(&o))
 			}
 			y.Value = a
 			s.img.SetSymbol(uint32(i), y)
@@ -447,7 +446,7 @@ func (s *state) simplifySymbols() (diag.Errno, error) {
 		case y.Shndx == uint16(stdelf.SHN_UNDEF), y.Shndx >= uint16(stdelf.SHN_LORESERVE), int(y.Shndx) >= len(c.Hdr):
 			continue
 		case int(y.Shndx) == c.Index.Pcpu && c.Index.Pcpu != 0 && s.smp():
-			y.Value += usualOf(s.k.T.Arch).percpu
+			y.Value += s.percpuBase()
 		default:
 			y.Value += c.Hdr[y.Shndx].Addr
 		}
@@ -457,7 +456,39 @@ func (s *state) simplifySymbols() (diag.Errno, error) {
 		s.img.SetSymbol(uint32(i), y)
 	}
 	s.taints |= r.Taints()
+	s.note("%d of %d undefined symbols resolved", resolved, len(im.Imports))
+	if len(s.res.Uses) > 0 {
+		s.did += ", some in " + strings.Join(s.res.Uses, " ")
+	}
 	return bad, nil
+}
+
+// address is where a symbol is that was found.
+func (s *state) address(imp *compat.Import, owner string) (uint64, bool) {
+	if a, ok := s.k.exports[imp.Name]; ok && owner != "" {
+		return a, true
+	}
+	if f := s.req.Fixed; f != nil && f.Symbol != nil {
+		if a, ok := f.Symbol(uint32(imp.Index), imp.Name); ok {
+			return a, true
+		}
+	}
+	return s.k.symbol(imp.Name)
+}
+
+// how says in a word or two on what grounds a symbol was taken.
+func how(o *compat.Outcome) string {
+	var w []string
+	if o.Export.GPL {
+		w = append(w, "GPL")
+	}
+	if o.Export.Namespace != "" {
+		w = append(w, "namespace "+o.Export.Namespace)
+	}
+	if o.Checked {
+		w = append(w, "CRC agrees")
+	}
+	return strings.Join(w, ", ")
 }
 
 func (s *state) applyRelocations() (diag.Errno, error) {
@@ -476,12 +507,41 @@ func (s *state) applyRelocations() (diag.Errno, error) {
 			continue
 		}
 		errno, err := s.link.Apply(i)
+		if errno == 0 && err == nil {
+			s.count(i)
+		}
 		if errno != 0 || err != nil {
 			s.relocFinding(i, errno)
 			return errno, err
 		}
 	}
+	s.note("%d relocations applied", s.res.Applied)
 	return 0, nil
+}
+
+// count notes a relocation section that was applied.
+func (s *state) count(sec int) {
+	list := s.img.Relocs(sec)
+	s.res.Applied += len(list)
+	if !s.req.Count {
+		return
+	}
+	if s.res.Relocs == nil {
+		s.res.Relocs = map[uint32]int{}
+	}
+	var few [256]int
+	for i := range list {
+		if t := list[i].Type; t < uint32(len(few)) {
+			few[t]++
+		} else {
+			s.res.Relocs[t]++
+		}
+	}
+	for t, n := range few {
+		if n > 0 {
+			s.res.Relocs[uint32(t)] += n
+		}
+	}
 }
 
 // relocFinding makes a finding of the Linker's last line.
@@ -544,7 +604,37 @@ func (s *state) postRelocation() (diag.Errno, error) {
 			reloc.SortExtable(b, h.Addr, reloc.ExtableOf(c.F.Header.Machine, c.F.Class, s.k.T.Version), c.F.Big, s.k.has(kver.Since(6, 11)))
 		}
 	}
+	if s.req.Relocated != nil {
+		s.req.Relocated(s.snapshot())
+	}
 	return s.link.Finalize()
+}
+
+// snapshot shows the module's memory.
+func (s *state) snapshot() *Snapshot {
+	c := s.Load
+	snap := &Snapshot{Name: c.Mod}
+	first := map[int]uint64{} // the lowest section of a region
+	for i := range c.Hdr {
+		h := &c.Hdr[i]
+		sec := SnapshotSection{Name: h.Name, Index: i, Addr: h.Addr, Size: h.Size}
+		if p := &s.layout.places[i]; p.Region >= 0 && h.Flags&stdelf.SHF_ALLOC != 0 {
+			sec.Data = s.mem.at(h.Addr, h.Size)
+			if at, ok := first[p.Region]; !ok || h.Addr < at {
+				first[p.Region] = h.Addr
+			}
+		} else if h.Flags&stdelf.SHF_ALLOC == 0 {
+			sec.Addr = 0
+		}
+		snap.Sections = append(snap.Sections, sec)
+	}
+	for i := range s.regions {
+		r := &s.regions[i]
+		if at := first[i]; r.Kind == s.layout.region(Text) && at > r.Base {
+			snap.Sections = append(snap.Sections, SnapshotSection{Name: "(pre)", Index: -1, Addr: r.Base, Size: at - r.Base, Data: s.mem.at(r.Base, at-r.Base)})
+		}
+	}
+	return snap
 }
 
 func (s *state) completeFormation() (diag.Errno, error) {
@@ -570,19 +660,68 @@ func (s *state) parseArgs() (diag.Errno, error) {
 	for _, l := range r.Log {
 		c.Print(l.Text)
 	}
-	if len(r.Undecided) > 0 {
-		return 0, fmt.Errorf("parameter %s: %s", r.Undecided[0].Name, r.Undecided[0].Why)
+	if r.Tainted {
+		c.Taints |= compat.TaintUser
+	}
+	for i := range r.Stores {
+		st := &r.Stores[i]
+		if st.Var.Section <= 0 || st.Var.Section >= len(c.Hdr) || st.Data == nil {
+			continue // outside of the module, or the address of a copy
+		}
+		copy(s.mem.at(c.Hdr[st.Var.Section].Addr+st.Var.Off, uint64(len(st.Data))), st.Data)
+	}
+	s.note("%d arguments", len(r.Args))
+	for _, u := range r.Undecided {
+		s.res.Assumes = append(s.res.Assumes, fmt.Sprintf("parameter %s takes its value: %s", u.Name, u.Why))
 	}
 	return r.Errno, nil
 }
 
-func (s *state) doInit() (diag.Errno, error) { return s.req.Init, nil }
+// suspicious are the texts about an init function that returns a positive number.
+//
+// Source: kernel/module/main.c: do_init_module.
+var suspicious = []struct {
+	in     kver.Range
+	format string
+}{
+	{kver.Until(7, 0), "do_init_module: '%s'->init suspiciously returned %d, it should follow 0/-E convention\ndo_init_module: loading module anyway..."},
+	{kver.Since(7, 0), "%s: init suspiciously returned %d, it should follow 0/-E convention"},
+}
+
+func (s *state) doInit() (diag.Errno, error) {
+	n := s.req.Init
+	switch {
+	case !s.req.HasInit:
+		s.note("there is no init function")
+		return 0, nil
+	case n == 0:
+		s.note("init is taken to return 0; its memory is freed")
+		return 0, nil
+	case n > 0:
+		for _, t := range suspicious {
+			if s.k.has(t.in) {
+				s.Load.Print(strings.Split(fmt.Sprintf(t.format, s.Load.Mod, n), "\n")...)
+			}
+		}
+		s.note("init returns %d", n)
+		return 0, nil
+	}
+	s.note("init returns %d", n)
+	errno := diag.Errno(-n)
+	if errno == diag.EEXIST && s.k.has(kver.Since(7, 0)) {
+		errno = diag.EBUSY
+	}
+	return errno, nil
+}
 
 // release gives the memory of a load that failed back, and init memory of one that did not.
 func (s *state) release() {
 	for i := range s.regions {
-		if r := &s.regions[i]; s.res.Errno != 0 || s.res.Undefined != nil || r.Kind.IsInit() {
+		r := &s.regions[i]
+		if s.res.Module == nil || r.Kind.IsInit() {
 			s.k.window.free(r.Base)
 		}
+		s.k.give(r.mem)
+		r.mem = nil
 	}
 }

@@ -102,3 +102,24 @@ func (w *window) alloc(n uint64) (uint64, bool) {
 func (w *window) free(base uint64) {
 	w.used = slices.DeleteFunc(w.used, func(s span) bool { return s.base == base })
 }
+
+// take returns n zero bytes, of memory that was given back where there is enough.
+func (k *Kernel) take(n uint64) []byte {
+	for i := len(k.spare) - 1; i >= 0; i-- {
+		if b := k.spare[i]; uint64(cap(b)) >= n && uint64(cap(b)) < 4*n+64<<10 {
+			k.spare = slices.Delete(k.spare, i, i+1)
+			b = b[:n]
+			clear(b)
+			return b
+		}
+	}
+	return make([]byte, n)
+}
+
+// give takes memory back.
+func (k *Kernel) give(b []byte) {
+	if len(k.spare) >= 16 {
+		k.spare = slices.Delete(k.spare, 0, 1)
+	}
+	k.spare = append(k.spare, b)
+}

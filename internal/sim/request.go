@@ -10,7 +10,11 @@ func RequestOf(src elf.Source) *Request {
 	req := &Request{Source: src}
 	m, err := module.Decode(src, module.Meta{})
 	if err == nil && m.NeedSections() == nil {
-		req.Exports, req.Params = m.Exports().Exports, m.Params()
+		t := m.Exports()
+		req.Exports, req.Form, req.Params = t.Exports, t.Form, m.Params()
+		if this := m.This(); this != nil {
+			req.HasInit, req.HasExit = this.Init != nil, this.Exit != nil
+		}
 	}
 	return req
 }

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"errors"
 	"path/filepath"
 	"testing"
 
@@ -60,6 +61,9 @@ func judge(t *testing.T, o *oracletest.Oracle, r *oracletest.Recorded) (why, bad
 	}
 	res := NewKernel(tg).Load(req)
 	a := &oracletest.Answer{Errno: res.Errno, Undefined: res.Undefined, Stray: res.Load.Stray}
+	if len(res.Assumes) > 0 && res.Errno == 0 {
+		a.Undefined = errors.New(res.Assumes[0])
+	}
 	for _, l := range res.Log {
 		a.Log = append(a.Log, l.Text)
 	}

@@ -1,0 +1,51 @@
+package sim
+
+import (
+	stdelf "debug/elf"
+
+	"kotool/internal/arch"
+)
+
+// usual are a machine's addresses: where modules go, where the kernel's own symbols are, where it keeps temporary copies, and per-CPU data.
+type usual struct {
+	start, end, kernel, temp, percpu uint64
+}
+
+// usualOf are addresses that a kernel of the machine could have. Those that decide anything lie within reach of each other, as in the real one.
+//
+// Source: arch/*/include/asm/pgtable*.h, arch/*/mm: MODULES_VADDR, MODULES_END (layout of 6.12).
+func usualOf(a *arch.Arch) usual {
+	switch a.Machine {
+	case stdelf.EM_X86_64:
+		return usual{0xffffffffc0000000, 0xffffffffff000000, 0xffffffff81000000, 0xffffc90000400000, 0x36018}
+	case stdelf.EM_AARCH64:
+		return usual{0xffff80007a000000, 0xffff800080000000, 0xffff800080010000, 0xffff800085000000, 0xffff800081e42000}
+	case stdelf.EM_RISCV:
+		if a.Class == stdelf.ELFCLASS32 {
+			return usual{0xd0000000, 0xe0000000, 0xc0000000, 0xe1000000, 0xc0d00000}
+		}
+		return usual{0xffffffff01000000, 0xffffffff80000000, 0xffffffff80000000, 0xff20000000400000, 0xffffffff80d00000}
+	case stdelf.EM_ARM:
+		return usual{0xbf000000, 0xbfe00000, 0xc0108000, 0xe0a00000, 0xc0d00000}
+	case stdelf.EM_386:
+		return usual{0xf8000000, 0xff000000, 0xc1000000, 0xf7000000, 0xc1d00000}
+	case stdelf.EM_S390:
+		return usual{0x3ff80000000, 0x3ffffffe000, 0x3ffe0000000, 0x37ff0000000, 0x3ffe0d00000}
+	case stdelf.EM_PPC64:
+		return usual{0xc008000000000000, 0xc008000080000000, 0xc000000000010000, 0xc008000100000000, 0xc000000000d00000}
+	case stdelf.EM_PPC:
+		return usual{0xbe000000, 0xc0000000, 0xc0008000, 0xe1000000, 0xc0d00000}
+	case stdelf.EM_MIPS:
+		if a.Class == stdelf.ELFCLASS32 {
+			return usual{0xc0000000, 0xc8000000, 0x80100000, 0xd0000000, 0x80d00000}
+		}
+		return usual{0xffffffffc0000000, 0xffffffffe0000000, 0xffffffff80100000, 0xc000000000400000, 0xffffffff80d00000}
+	case stdelf.EM_LOONGARCH:
+		return usual{0xffff800002008000, 0xffff800012008000, 0x9000000000200000, 0xffff800020000000, 0x9000000000d00000}
+	case stdelf.EM_SPARCV9:
+		return usual{0x10000000, 0xf0000000, 0x400000, 0x100000000, 0xd00000}
+	case stdelf.EM_PARISC:
+		return usual{0x10000000, 0x20000000, 0x10100000, 0x30000000, 0x10d00000}
+	}
+	return usual{0x40000000, 0x60000000, 0x10000000, 0x70000000, 0x20000000}
+}
