@@ -15,8 +15,8 @@ import (
 	"kotool/internal/elf"
 	"kotool/internal/kver"
 	"kotool/internal/module"
-	"kotool/internal/sig"
 	"kotool/internal/source"
+	"kotool/internal/thismod"
 )
 
 // Draft is what is known of a module and one target without looking at other modules. Nothing of it refers to the module's bytes.
@@ -43,6 +43,7 @@ type Draft struct {
 	noVersions    bool // in spite of its vermagic
 	extra         []diag.Finding
 	kept          []byte // the file, where it cannot be read again
+	provided      int    // imports at the beginning of the list that are known to be provided
 	size          uint64 // of struct module, bytes
 	init, exit    uint64 // offsets in it
 }
@@ -133,7 +134,7 @@ func NewDraft(t *compat.Target, path string, src *source.Input, head []byte) (*D
 	}
 	n := len(l.Findings)
 	d.modelled = l.Relocs()
-	if this := m.This(); this != nil && t.Struct.Size != 0 {
+	if this := d.this(m); this != nil {
 		d.size = this.Size
 		if this.Init != nil {
 			d.init = this.Init.Off
@@ -151,8 +152,7 @@ func NewDraft(t *compat.Target, path string, src *source.Input, head []byte) (*D
 		return nil, lerr
 	}
 	d.suspicious = l.Suspicious
-	s, serr := sig.Read(src)
-	d.signed = serr == nil && s != nil
+	d.signed = l.Signed
 	d.hasBTF = m.File.Find(".BTF") > 0
 	d.noVersions = d.im.Versions == "none" && strings.Contains(d.vermagic+" ", " modversions ")
 	d.extra = append(d.extra, d.dirFinding()...)
@@ -161,6 +161,14 @@ func NewDraft(t *compat.Target, path string, src *source.Input, head []byte) (*D
 		d.kept = bytes.Clone(d.kept)
 	}
 	return d, lerr
+}
+
+// this is the module's struct module, nil where it is not compared with anything.
+func (d *Draft) this(m *module.Module) *thismod.Module {
+	if d.t.Struct.Size == 0 {
+		return nil
+	}
+	return m.This()
 }
 
 // dirFinding compares the module's release with that of the directory that it lies in: lib/modules/RELEASE.

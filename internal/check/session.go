@@ -68,8 +68,9 @@ func (s *Session) Complete(d *Draft) bool {
 	if !d.whole {
 		return true
 	}
-	for i := range d.im.Imports {
-		imp := &d.im.Imports[i]
+	// What is provided stays so: the search goes on where it stopped.
+	for ; d.provided < len(d.im.Imports); d.provided++ {
+		imp := &d.im.Imports[d.provided]
 		if imp.Bad != "" || imp.Weak {
 			continue
 		}

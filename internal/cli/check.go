@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime/debug"
 	"slices"
 	"strings"
 
@@ -32,6 +33,7 @@ type evidence struct {
 	arch      string
 	certs     []string
 	enforce   bool
+	link      bool // not a flag: which modules of a tree need which is wanted
 }
 
 func (e *evidence) flags(cmd *cobra.Command) {
@@ -60,6 +62,7 @@ func (e *evidence) build(against string, limit uint64, jobs int, fallback func(*
 		name = e.symvers[0]
 	}
 	b := target.New(name, limit, jobs)
+	b.Link = e.link
 	if e.enforce {
 		b.SigEnforce()
 	}
@@ -274,6 +277,10 @@ func (o *checkOptions) run(cmd *cobra.Command, args []string) error {
 	}
 	progress := o.progress(cmd.Name())
 	defer progress.stop()
+	if o.recursive || len(args) > manyModules {
+		// Little of what is allocated lives long: a larger heap saves collections.
+		defer debug.SetGCPercent(debug.SetGCPercent(400))
+	}
 	err = scan.Stream(cmd.Context(), o.workers(cmd), o.paths(args), func() *source.Buffers { return &source.Buffers{} },
 		func(_ context.Context, pool *source.Buffers, it input, _ func([]byte) error) *draft {
 			return o.draft(frozen, pool, it, limit)
@@ -315,12 +322,15 @@ func (o *checkOptions) settle(cmd *cobra.Command) (limit uint64, err error) {
 	return o.limit()
 }
 
+// wholeFile is up to which size a module is read at once: relocations and what they change are most of it. In bytes.
+const wholeFile = 512 << 10
+
 // draft reads one module.
 func (o *checkOptions) draft(targets []*compat.Target, pool *source.Buffers, it input, limit uint64) *draft {
 	if it.err != nil {
 		return &draft{err: it.err}
 	}
-	src, err := source.Open(it.path, source.Options{MaxSize: limit, Partial: true, Stdin: o.In, Pool: pool})
+	src, err := source.Open(it.path, source.Options{MaxSize: limit, Partial: true, Whole: wholeFile, Stdin: o.In, Pool: pool})
 	if err != nil {
 		if _, broken := errors.AsType[*source.StreamError](err); broken {
 			d := &draft{} // a broken xz, say: no module

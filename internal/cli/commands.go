@@ -28,6 +28,9 @@ var constructors = []struct {
 	{[]string{"module"}, newModule},
 	{[]string{"signature"}, newSignature},
 	{[]string{"check"}, newCheck},
+	{[]string{"simulate-load"}, newSimulate},
+	{[]string{"explain"}, newExplain},
+	{[]string{"rules"}, newRules},
 	{[]string{"version"}, newVersion},
 	{[]string{"man"}, newMan},
 }

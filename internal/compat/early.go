@@ -92,6 +92,7 @@ func (l *Load) Signature() (diag.Errno, error) {
 	var args []any
 	if l.Flags&ignore == 0 {
 		s, err := sig.Read(l.src)
+		l.Signed = err == nil && s != nil
 		if err != nil && s == nil {
 			return 0, err
 		}
@@ -227,6 +228,20 @@ func (l *Load) modName() {
 	}
 }
 
+// earlySteps are what follows the blacklist and the rewriting of the headers.
+var earlySteps = []struct {
+	id, name string
+	in       kver.Range
+	run      func(*Load) diag.Errno
+}{
+	{"g3", "check_modstruct_version", kver.All, (*Load).layoutCRC},
+	{"g5", "check_modinfo: vermagic", kver.All, (*Load).vermagic},
+	{"g6", "check_modinfo: intree, retpoline, staging", before64, (*Load).originTaints},
+	{"g7", "check_modinfo_livepatch", kver.All, (*Load).livepatch},
+	{"g8", "check_modinfo: license, test", before64, (*Load).licenseTaints},
+	{"g9", "module_patient_check_exists", kver.Since(6, 4), (*Load).exists},
+}
+
 // Early is what is asked before any memory is taken: the blacklist, module_layout, vermagic, live patches; up to 6.3 the taints too.
 //
 // Source: kernel/module/main.c: early_mod_check, check_modinfo.
@@ -254,15 +269,13 @@ func (l *Load) Early() (diag.Errno, error) {
 			}
 		}
 	}
-	steps := []func() diag.Errno{l.layoutCRC, l.vermagic}
-	if l.T.has(before64) {
-		steps = append(steps, l.originTaints, l.livepatch, l.licenseTaints)
-	} else {
-		steps = append(steps, l.livepatch, l.exists)
-	}
 	first := diag.Errno(0)
-	for _, f := range steps {
-		errno := f()
+	for i := range earlySteps {
+		st := &earlySteps[i]
+		if !l.T.has(st.in) {
+			continue
+		}
+		errno := st.run(l)
 		if errno == 0 {
 			continue
 		}

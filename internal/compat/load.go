@@ -48,6 +48,8 @@ type Load struct {
 	Mod   string // mod->name: of struct module
 	tags  tags
 	SigOK bool
+	// Signed says that there is a signature that can be read, whoever made it.
+	Signed bool
 
 	Log      []Line
 	Findings []diag.Finding
@@ -64,7 +66,7 @@ type Load struct {
 	step   string
 
 	all, whole, valid bool // for Before and After
-	refusedAt  *refusal
+	refusedAt         *refusal
 }
 
 // UndefinedError says that the kernel's behaviour is not defined by the input: it reads or writes where it should not.

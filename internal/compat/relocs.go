@@ -68,26 +68,7 @@ func (l *Load) Relocs() (modelled bool) {
 	x86 := m == stdelf.EM_X86_64
 	syms := l.Symbols()
 	state := l.symbolStates(syms)
-	sizes := make(map[uint32]int8)
-	var small [64]int8 // by type: the bytes it touches, -1 where the loader does not take it, 0 not looked up yet (stored plus one)
-	touch := func(typ uint32) int {
-		if typ < 64 && small[typ] != 0 {
-			return int(small[typ]) - 2
-		}
-		if n, ok := sizes[typ]; ok {
-			return int(n)
-		}
-		h := reloc.Lookup(m, class, typ)
-		n := int8(h.Size)
-		if !h.Loader || !h.Since.IsZero() && !l.T.Version.IsZero() && l.T.Version.Compare(h.Since) < 0 {
-			n = -1
-		}
-		sizes[typ] = n
-		if typ < 64 {
-			small[typ] = n + 2
-		}
-		return int(n)
-	}
+	touch := touches{l: l, more: map[uint32]int8{}}
 	for _, i := range l.Applied() {
 		s := &l.Hdr[i]
 		if s.Flags&shfRelaLivepatch != 0 {
@@ -110,7 +91,7 @@ func (l *Load) Relocs() (modelled bool) {
 			} else {
 				r = tab.At(k)
 			}
-			w := touch(r.Type)
+			w := touch.of(r.Type)
 			if w < 0 {
 				l.badType(i, k, r, syms, x86)
 				break
@@ -158,6 +139,38 @@ func (l *Load) Relocs() (modelled bool) {
 		}
 	}
 	return true
+}
+
+// touches knows how many bytes each relocation type touches, -1 where the loader does not take it.
+type touches struct {
+	l     *Load
+	small [512]int8 // by type, plus 2: 0 has not been looked up
+	more  map[uint32]int8
+}
+
+func (t *touches) of(typ uint32) int {
+	if typ < uint32(len(t.small)) && t.small[typ] != 0 {
+		return int(t.small[typ]) - 2
+	}
+	return t.lookup(typ)
+}
+
+func (t *touches) lookup(typ uint32) int {
+	if n, ok := t.more[typ]; ok {
+		return int(n)
+	}
+	l := t.l
+	h := reloc.Lookup(l.F.Header.Machine, l.F.Class, typ)
+	n := int8(h.Size)
+	if !h.Loader || !h.Since.IsZero() && !l.T.Version.IsZero() && l.T.Version.Compare(h.Since) < 0 {
+		n = -1
+	}
+	if typ < uint32(len(t.small)) {
+		t.small[typ] = n + 2
+	} else {
+		t.more[typ] = n
+	}
+	return int(n)
 }
 
 // The states of a symbol that a relocation names.

@@ -49,6 +49,7 @@ func (l *Load) Importer() (*Importer, error) {
 	im := &Importer{Name: l.Mod, InfoName: l.infoName(), License: l.License(), Namespaces: l.tags.importNS,
 		Versions: l.versionsFormat(), Sections: len(l.Hdr), Taints: l.Taints}
 	t := l.Symbols()
+	im.Imports = make([]Import, 0, min(l.vers.Len()+8, t.Len()))
 	str := &l.Hdr[l.Index.Str]
 	x86 := l.x86()
 	ppc64 := l.F.Header.Machine == stdelf.EM_PPC64

@@ -309,7 +309,7 @@ func (l *Load) Sysfs() (diag.Errno, error) {
 	if !l.T.on("KALLSYMS", true) {
 		return 0, nil
 	}
-	seen := map[string]bool{}
+	seen := make(map[string]bool, len(l.Hdr))
 	for i := range l.Hdr {
 		s := &l.Hdr[i]
 		if s.Flags&stdelf.SHF_ALLOC == 0 || s.Size == 0 {

@@ -1,6 +1,7 @@
 package compat
 
 import (
+	"bytes"
 	"fmt"
 	"strings"
 
@@ -157,7 +158,7 @@ func DebianRelease(release string) bool {
 // Source: kernel/module/main.c: find_symbol.
 func (t *Target) Find(name []byte, not string) (Export, bool) {
 	e, ok := t.find(name, not)
-	if !ok && t.Granted != nil && t.Granted(name) {
+	if !ok && t.Granted != nil && t.Granted(bytes.Clone(name)) { // a copy, so that callers' names need not outlive the call
 		return Export{}, true
 	}
 	return e, ok
@@ -168,12 +169,15 @@ func (t *Target) find(name []byte, not string) (Export, bool) {
 	var found Export
 	ok := false
 	for _, tab := range t.Symvers {
-		for s := range tab.Same(name) {
-			e := exportOf(&s, tab.HasCRC)
-			if e.Owner == "" {
-				return e, true
+		for i := tab.Row(name); i >= 0; i = tab.Following(i) {
+			s := tab.At(i)
+			if s.InKernel() {
+				return exportOf(&s, tab.HasCRC), true
 			}
-			if e.Owner != not && !ok && !t.OnlyLoaded {
+			if ok || t.OnlyLoaded {
+				continue
+			}
+			if e := exportOf(&s, tab.HasCRC); e.Owner != not {
 				found, ok = e, true
 			}
 		}

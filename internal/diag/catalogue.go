@@ -98,11 +98,11 @@ var Catalogue = []Entry{
 	{Code: Namespace, Severity: Error, Errno: EINVAL, Stage: "simplify_symbols", Step: "2.7",
 		Source: "kernel/module/main.c: verify_namespace_is_imported", Title: "a namespace that is not imported",
 		Args: "module, symbol, namespace", Message: "%[2]s is in namespace %[3]s, which the module does not import",
-		Dmesg: []Text{{kver.All, "%[1]s: module uses symbol (%[2]s) from namespace %[3]s, but does not import it.\n%[1]s: Unknown symbol %[2]s (err -22)"}},
+		Dmesg: []Text{{kver.Since(5, 4), "%[1]s: module uses symbol (%[2]s) from namespace %[3]s, but does not import it.\n%[1]s: Unknown symbol %[2]s (err -22)"}},
 		Hint:  "add MODULE_IMPORT_NS(%[3]s) to the module's source"},
 	{Code: DupExport, Severity: Error, Errno: ENOEXEC, Stage: "verify_exported_symbols", Step: "k5",
 		Source: "kernel/module/main.c: verify_exported_symbols", Title: "an exported name exists already",
 		Args: "module, symbol, owner", Message: "%[2]s is exported already by %[3]s",
 		Dmesg: []Text{{kver.All, "%[1]s: exports duplicate symbol %[2]s (owned by %[3]s)"}},
-		Hint:  "unload %[3]s first, or rename the symbol"},
+		Hint:  "where %[3]s is a module, unload it first; where it is the kernel, the driver is built in and the file is not needed"},
 }

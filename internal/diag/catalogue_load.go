@@ -133,7 +133,7 @@ func init() {
 			Title: "the kernel decompresses no modules", Args: "compression", Message: "this kernel has no decompressor for %[1]s modules (CONFIG_MODULE_DECOMPRESS)",
 			Hint: "decompress the file first; kmod does so by itself"},
 		{Code: CompressMagic, Severity: Error, Errno: EINVAL, Stage: "module_decompress", Step: "1.8", Source: "kernel/module/decompress.c",
-			Title: "the file is not compressed in the way that the kernel decompresses", Args: "article and name",
+			Title: "the file is not compressed in the way that the kernel decompresses", Args: "a format",
 			Message: "the kernel decompresses only what is %[1]s file, and this is none", Dmesg: always("not %[1]s compressed module")},
 		{Code: Compress, Severity: Warning, Stage: "module_decompress", Step: "1.8", Source: "kernel/module/decompress.c; lib/xz/xz_dec_stream.c",
 			Title: "a compressed file that the kernel's own decompressor refuses", Args: "text, status", Message: "%[1]s",

@@ -7,7 +7,6 @@ const (
 	whyTaint   = "It is a note, not the reason why a module fails: the kernel goes on. Bug reports to the kernel's maintainers may be refused with it."
 	whyEdited  = "No compiler or linker writes this: the file was edited by hand or by a tool, or it is damaged."
 	whyParam   = "Numbers are decimal, 0x… or 0…; booleans y, n, 1, 0, on, off; lists are parted by commas without blanks. The line shows the value as the kernel read it, of a list the first element. "
-	leave      = "nothing has to be done"
 )
 
 var prose = []struct {
@@ -26,7 +25,7 @@ var prose = []struct {
 	{DamagedSignature, "The file was cut inside its signature, or something was appended or patched after signing.", "cut the signature off (strip does) and sign again"},
 	{NotModule, "It is not ELF at all: compressed, a text, a page that a download brought in its place, or empty. Before 5.11 the kernel says no more than this of any damaged file.", ""},
 
-	{SymWeak, "Weak references are made to be missing: the code asks at run time whether the symbol is there.", leave},
+	{SymWeak, "Weak references are made to be missing: the code asks at run time whether the symbol is there.", ""},
 	{SymNoCRC, "The module was built without the Module.symvers of what exports the symbol, so that modpost had no CRC to write down. " +
 		"Kernels of kernel.org have only warned since 4.9; Debian's refuse.", ""},
 	{SymGPL, "The module's license tag is not one of: GPL, GPL v2, GPL and additional rights, Dual BSD/GPL, Dual MIT/GPL, Dual MPL/GPL (exact words, the first tag counts; no tag is proprietary too). " +
@@ -55,7 +54,7 @@ var prose = []struct {
 	{ELFMagic, "Mostly a compressed file that was handed to the kernel as it is (busybox insmod, a kmod without that compression), or a page that a download brought in place of the file.",
 		"decompress the file, or load it with a kmod that knows the compression; file NAME says what it is"},
 	{ELFType, "It is a program, a shared library or a core, or ld was told to link the module completely. Modules are linked with ld -r.", ""},
-	{ELFArch, "The module was built for another machine: natively in place of for the board, 64 bits in place of 32.", ""},
+	{ELFArch, "The module was built for another machine: for the one that it was built on and not for the board, or for 64 bits and not for 32.", ""},
 	{ELFModArch, "Big-endian ppc64 kernels come with both ABIs; the module was built with the other -mabi=elfv1 or elfv2.", "build it with the kernel's own flags (kbuild)"},
 	{ELFShentsize, whyEdited, ""},
 	{ELFShtable, "The section headers are at the end of the file: this is what a file that was cut short looks like.", ""},
@@ -89,21 +88,20 @@ var prose = []struct {
 	{Loaded, "It was loaded before, by hand, at boot or from the initramfs. The kernel logs nothing about it.", ""},
 	{Builtin, "The option is =y in this kernel, and a file of another build lies around.", ""},
 
-	{TaintLicense, whyTaint + " The kernel hides GPL-only symbols from the module, though: see KT-SYM-GPL.", leave},
-	{TaintOOT, whyTaint, leave},
-	{TaintStaging, whyTaint, leave},
-	{TaintTest, whyTaint, leave},
-	{TaintLivepatch, whyTaint, leave},
+	{TaintLicense, whyTaint + " The kernel hides GPL-only symbols from the module, though: see KT-SYM-GPL.", ""},
+	{TaintOOT, whyTaint, ""},
+	{TaintStaging, whyTaint, ""},
+	{TaintTest, whyTaint, ""},
+	{TaintLivepatch, whyTaint, ""},
 	{TaintForced, "Somebody asked for it (modprobe --force, --force-vermagic, --force-modversion), or the module lacks what is compared and the kernel has CONFIG_MODULE_FORCE_LOAD. " +
 		"The check that was passed over was there for a reason: the module may crash the kernel.", rebuild},
-	{TaintLegacy, whyTaint, leave},
-	{TaintParam, whyTaint, leave},
-	{TaintLocking, "", leave},
+	{TaintLegacy, whyTaint, ""},
+	{TaintParam, whyTaint, ""},
 	{Retpoline, "The compiler or its flags were not the kernel's. The kernel goes on; the module's indirect branches are open to Spectre v2.", ""},
 
 	{ArchSections, "The module was linked without the kernel's module linker script, or built by headers of a kernel that needed no such section.", ""},
 	{WriteExec, "Assembly code opened a section with the flags \"awx\", or a tool set the flags. Kernels with CONFIG_STRICT_MODULE_RWX take no such section.", ""},
-	{Memory, "The area for modules is small (128 MiB to 2 GiB on most machines) and shared; a huge .bss or a very large module does not fit.", "make the static data smaller, or allocate it at run time"},
+	{Memory, "The area for modules is limited, and all modules share it: a huge .bss, or a very large module on a machine with a small area (arm), does not fit.", "make the static data smaller, or allocate it at run time"},
 	{Percpu, "All modules together share a small reserve for static per-CPU variables.", ""},
 	{PercpuAlign, "The kernel aligns per-CPU data to a page at most.", "ask for no more than a page"},
 	{Ctors, "Objects of two compilers, or of two settings of one, were linked together (gcov, KASAN).", "build all of it with one compiler"},
@@ -115,7 +113,7 @@ var prose = []struct {
 	{SymCommon, "GCC before 10 puts uninitialised globals into common blocks unless told otherwise; kbuild does that.", ""},
 	{SymIndex, whyEdited, ""},
 	{SymTaint, "A module that takes symbols of a proprietary one becomes proprietary, and must not use GPL-only symbols besides. From 5.9 on the kernel enforces that.", "the module has to do without one of the two"},
-	{SymInherit, "From 5.9 on a module that uses a proprietary one is taken for proprietary itself.", leave},
+	{SymInherit, "From 5.9 on a module that uses a proprietary one is taken for proprietary itself.", ""},
 
 	{RelocForm, "Each machine's loader knows one form, with addends (RELA) or without (REL). The kernel's line says REL for either.", "build it with the kernel's own toolchain and flags (kbuild)"},
 	{RelocPlace, whyEdited, ""},

@@ -74,8 +74,63 @@ var (
 	mild = "Kernel module BTF mismatch detected"
 )
 
-// patterns are made once, when the first line is to be matched; each is compiled when its literal text is met first.
-var patterns = sync.OnceValue(func() []pattern {
+// matcher finds the patterns that a line may match without trying all: each pattern has one gram, four bytes of its literal text that
+// few others have.
+type matcher struct {
+	patterns []pattern
+	filter   [1 << 12]bool // by hash: the gram is somebody's
+	byGram   map[uint32][]int
+}
+
+// theMatcher is made once, when the first line is to be matched; each pattern is compiled when its literal text is met first.
+var theMatcher = sync.OnceValue(func() *matcher {
+	m := &matcher{patterns: makePatterns(), byGram: map[uint32][]int{}}
+	common := map[uint32]int{}
+	for i := range m.patterns {
+		need := m.patterns[i].need
+		for k := range len(need) - 3 {
+			common[gram(need, k)]++
+		}
+	}
+	for i := range m.patterns {
+		need, best := m.patterns[i].need, 0
+		for k := range len(need) - 3 {
+			if common[gram(need, k)] < common[gram(need, best)] {
+				best = k
+			}
+		}
+		g := gram(need, best)
+		m.byGram[g] = append(m.byGram[g], i)
+		m.filter[gramHash(g)] = true
+	}
+	return m
+})
+
+func gram(s string, i int) uint32 {
+	return uint32(s[i]) | uint32(s[i+1])<<8 | uint32(s[i+2])<<16 | uint32(s[i+3])<<24
+}
+
+func gramHash(g uint32) uint32 { return g * 2654435761 >> 20 }
+
+// candidates are the patterns whose literal text a line has, in order.
+func (m *matcher) candidates(line string) []int {
+	var list []int
+	for i := range max(0, len(line)-3) {
+		g := gram(line, i)
+		if !m.filter[gramHash(g)] {
+			continue
+		}
+		for _, k := range m.byGram[g] {
+			if strings.Contains(line, m.patterns[k].need) {
+				list = append(list, k)
+			}
+		}
+	}
+	slices.Sort(list)
+	return slices.Compact(list)
+}
+
+func makePatterns() []pattern {
 	var list []pattern
 	for i := range Catalogue {
 		e := &Catalogue[i]
@@ -106,7 +161,7 @@ var patterns = sync.OnceValue(func() []pattern {
 		}
 	}
 	return list
-})
+}
 
 // newPattern makes a regular expression of one line's format; false for a format that has no text of its own.
 func newPattern(format, args string) (pattern, bool) {
@@ -126,8 +181,10 @@ func newPattern(format, args string) (pattern, bool) {
 			}
 			quote(&b, text)
 			p.literal += letters(text)
-			if len(text) > len(p.need) && !strings.ContainsFunc(text, unprintable) {
-				p.need = text
+			for _, part := range strings.FieldsFunc(text, unprintable) {
+				if len(part) > len(p.need) {
+					p.need = part
+				}
 			}
 			continue
 		}
@@ -156,11 +213,10 @@ func newPattern(format, args string) (pattern, bool) {
 		}
 	}
 	b.WriteString(`[ \t]*$`)
-	if p.literal < 4 {
-		return p, false
+	if len(p.need) < 4 {
+		return p, false // the kernel's word alone
 	}
-	expr := b.String()
-	p.re = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(expr) })
+	p.re = lazily(b.String())
 	return p, true
 }
 
@@ -200,6 +256,9 @@ func match(line string) []Hit {
 	if len(line) > MaxLine {
 		line = line[:MaxLine]
 	}
+	if strings.Contains(line, "nknown symbol in module") { // insmod's words
+		return nil
+	}
 	for _, a := range archPrefixes {
 		if rest, ok := strings.CutPrefix(line, a); ok {
 			if hits := matchAll(rest, strings.TrimSuffix(a, ": ")); len(hits) > 0 {
@@ -213,12 +272,9 @@ func match(line string) []Hit {
 // matchAll matches a line against all patterns. prefix was taken off the line: a module may be named so.
 func matchAll(line, prefix string) []Hit {
 	var hits []Hit
-	all := patterns()
-	for i := range all {
-		p := &all[i]
-		if !strings.Contains(line, p.need) {
-			continue
-		}
+	all := theMatcher()
+	for _, i := range all.candidates(line) {
+		p := &all.patterns[i]
 		if m := p.re().FindStringSubmatch(line); m != nil {
 			hits = append(hits, p.hit(m[1:], prefix))
 		}
@@ -240,18 +296,29 @@ func matchAll(line, prefix string) []Hit {
 	// A row counts once: eras and machines may write the same.
 	seen := hits[:0]
 	for _, h := range hits {
-		same := slices.IndexFunc(seen, func(o Hit) bool { return o.Entry == h.Entry })
-		if same < 0 {
-			seen = append(seen, h)
+		if same := slices.IndexFunc(seen, func(o Hit) bool { return o.Entry == h.Entry }); same >= 0 {
+			seen[same].join(&h)
 		} else {
-			for _, a := range h.Arch {
-				if !slices.Contains(seen[same].Arch, a) {
-					seen[same].Arch = append(slices.Clip(seen[same].Arch), a)
-				}
-			}
+			seen = append(seen, h)
 		}
 	}
 	return seen
+}
+
+// join adds what another text of the same row allows.
+func (h *Hit) join(o *Hit) {
+	h.In = h.In.Union(o.In)
+	switch {
+	case h.Arch == nil || o.Arch == nil:
+		h.Arch = nil
+	default:
+		h.Arch = slices.Clone(h.Arch)
+		for _, a := range o.Arch {
+			if !slices.Contains(h.Arch, a) {
+				h.Arch = append(h.Arch, a)
+			}
+		}
+	}
 }
 
 // hit makes a Hit of what the pattern's groups hold.
@@ -305,25 +372,37 @@ func lastName(s string) string {
 	return s
 }
 
-// The prefixes of programs that show the log, in the order in which they stand; each may be missing.
-var prefixes = sync.OnceValue(func() []*regexp.Regexp {
-	var list []*regexp.Regexp
-	for _, s := range []string{
-		// /dev/kmsg
-		`^\d{1,3},\d+,\d+,[-a-z,=0-9]*;`,
-		// dmesg -x
-		`^(?:kern|user|daemon) *:(?:emerg|alert|crit|err|warn|notice|info|debug) *: ?`,
-		// syslog and journalctl: a date, a time, a host and a program; dmesg --time-format iso has the first two only
-		`^(?:[A-Z][a-z]{2} )?(?:[A-Z][a-z]{2} +\d+|\d{4}-\d\d-\d\d)[ T]\d\d:\d\d:\d\d(?:[.,]\d+)?(?:Z|[-+]\d\d:?\d\d| [A-Z]{3,5})? (?:[^\s:]+ [^\s:]+: )?`,
-		// raw dmesg and the console
-		`^<\d{1,3}>`,
-		// dmesg, with -T or -d too, and with the caller
-		`^\[[^\]]*\d[^\]]*\](?:\[ *[TC]\d+\])? ?`,
-	} {
-		list = append(list, regexp.MustCompile(s))
-	}
-	return list
-})
+// A prefix is what a program that shows the log puts before a line.
+type prefix struct {
+	first string // the bytes that it may begin with
+	re    func() *regexp.Regexp
+}
+
+const (
+	upper  = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+	digits = "0123456789"
+)
+
+// prefixes are in the order in which they stand; each may be missing.
+var prefixes = []prefix{
+	// /dev/kmsg
+	{digits, lazily(`^\d{1,3},\d+,\d+,[-a-z,=0-9]*;`)},
+	// dmesg -x
+	{"kud", lazily(`^(?:kern|user|daemon) *:(?:emerg|alert|crit|err|warn|notice|info|debug) *: ?`)},
+	// syslog and journalctl: a date, a time, a host and a program; dmesg --time-format iso has the first two only
+	{upper + digits, lazily(`^(?:[A-Z][a-z]{2} )?(?:[A-Z][a-z]{2} +\d+|\d{4}-\d\d-\d\d)[ T]\d\d:\d\d:\d\d(?:[.,]\d+)?` +
+		`(?:Z|[-+]\d\d:?\d\d| [A-Z]{3,5})? (?:[^\s:]+ [^\s:]+: )?`)},
+	// raw dmesg and the console
+	{"<", lazily(`^<\d{1,3}>`)},
+	// dmesg, with -T or -d too, and with the caller
+	{"[", lazily(`^\[[^\]]*\d[^\]]*\](?:\[ *[TC]\d+\])? ?`)},
+}
+
+var colours = lazily(`\x1b\[[0-9;]*m`)
+
+func lazily(expr string) func() *regexp.Regexp {
+	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(expr) })
+}
 
 // Unprefixed is a line of a log without what dmesg, journalctl, syslog and terminals put before it, and without its newline.
 func Unprefixed(line string) string {
@@ -335,12 +414,34 @@ func Unprefixed(line string) string {
 	if strings.Contains(line, "\x1b[") {
 		line = colours().ReplaceAllString(line, "")
 	}
-	for _, re := range prefixes() {
-		if at := re.FindStringIndex(line); at != nil {
+	if rest, ok := timestamp(line); ok { // by far the most
+		return rest
+	}
+	for i := range prefixes {
+		p := &prefixes[i]
+		if line == "" || strings.IndexByte(p.first, line[0]) < 0 {
+			continue
+		}
+		if at := p.re().FindStringIndex(line); at != nil {
 			line = strings.TrimLeft(line[at[1]:], " \t")
 		}
 	}
 	return line
 }
 
-var colours = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`\x1b\[[0-9;]*m`) })
+// timestamp takes "[   12.345678] " off.
+func timestamp(line string) (rest string, ok bool) {
+	if line == "" || line[0] != '[' {
+		return line, false
+	}
+	for i := 1; i < len(line); i++ {
+		switch c := line[i]; {
+		case c >= '0' && c <= '9', c == '.', c == ' ':
+		case c == ']' && i > 4 && i+1 < len(line) && line[i+1] == ' ' && line[i-1] != ' ':
+			return strings.TrimLeft(line[i+2:], " \t"), true
+		default:
+			return line, false
+		}
+	}
+	return line, false
+}

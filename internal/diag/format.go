@@ -142,12 +142,7 @@ func (e *Entry) Kernels() string {
 	}
 	r := list[0].In
 	for _, t := range list[1:] {
-		if t.In.Since.IsZero() || !r.Since.IsZero() && t.In.Since.Compare(r.Since) < 0 {
-			r.Since = t.In.Since
-		}
-		if t.In.Until.IsZero() || !r.Until.IsZero() && t.In.Until.Compare(r.Until) > 0 {
-			r.Until = t.In.Until
-		}
+		r = r.Union(t.In)
 	}
 	return r.String()
 }

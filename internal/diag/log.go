@@ -32,7 +32,7 @@ const (
 	maxNames   = 1 << 16
 	maxUnknown = 64
 	maxName    = 512 // bytes of a symbol: KSYM_NAME_LEN
-	nearby     = 64 // lines between a reason and the "Unknown symbol" that follows it
+	nearby     = 64  // lines between a reason and the "Unknown symbol" that follows it
 )
 
 // Log sorts lines of a log. The zero Log is ready.
@@ -83,10 +83,9 @@ func (l *Log) Add(line string) {
 		return
 	}
 	l.Lines++
-	line = strings.Clone(line) // the caller's is longer
 	hits := match(line)
 	if len(hits) == 0 {
-		if t, ok := MatchTool(line); ok {
+		if t, ok := matchTool(line); ok {
 			l.tool(line, &t)
 			return
 		}
@@ -180,6 +179,7 @@ func (l *Log) put(n *Group) {
 			l.index = map[groupKey]*Group{}
 		}
 		l.index[key] = g
+		// The pieces of the line are kept, and with them the string that they are parts of: at most MaxLine bytes more than the line.
 		l.Groups = append(l.Groups, g)
 	} else {
 		g.Last, g.Count = n.Last, g.Count+n.Count
@@ -215,6 +215,20 @@ func (l *Log) symbol(g *Group, name string) {
 func (l *Log) tool(line string, t *Tool) {
 	l.flush()
 	l.put(&Group{Tool: t, Line: line, First: l.number, Last: l.number, Count: 1})
+}
+
+// Hint is the row's hint; of several symbols it speaks in the plural.
+func (g *Group) Hint() string {
+	h := g.Hit
+	if len(g.Symbols)+g.More > 1 {
+		h.Args = slices.Clone(h.Args)
+		for i := range h.Args {
+			if h.Args[i].Name == "symbol" {
+				h.Args[i].Value = "them"
+			}
+		}
+	}
+	return h.Hint()
 }
 
 // Passed reports whether the kernel went on although the row is an error: it says so of a missing CRC and of a namespace by not saying

@@ -2,8 +2,8 @@ package diag
 
 import (
 	"regexp"
+	"slices"
 	"strings"
-	"sync"
 )
 
 // ErrnoText is what user space makes of an error number that the kernel answers a module with.
@@ -96,42 +96,51 @@ type Tool struct {
 	Why    string     // for those
 }
 
-var toolLines = sync.OnceValue(func() []*regexp.Regexp {
-	var list []*regexp.Regexp
-	for _, s := range []string{
-		`(?i)(?:could not insert|can't insert|can't load module|error inserting|failed to insert)(?: module)? ['"‘’“]?([^'"‘’“”:\s]+)['"’”]?(?: \([^)]*\))?(?: into kernel)?: *(?:-1 )?(.+)$`,
-		`(?:finit_module|init_module|delete_module)(\().*= -1 E[A-Z]+ \((.+)\)`,
-	} {
-		list = append(list, regexp.MustCompile(s))
-	}
-	return list
-})
+// toolLines are the forms of a refusal: the first group is the module, the second the words. In each stands one of the words before it.
+var toolLines = []struct {
+	words []string
+	re    func() *regexp.Regexp
+}{
+	{[]string{"nsert", "load module"}, lazily(`(?i)(?:could not insert|can't insert|can't load module|error inserting|failed to insert)(?: module)?` +
+		` ['"‘’“]?([^'"‘’“”:\s]+)['"’”]?(?: \([^)]*\))?(?: into kernel)?: *(?:-1 )?(.+)$`)},
+	{[]string{"init_module("}, lazily(`init_module(\().*= -1 E[A-Z]+ \((.+)\)`)},
+}
 
-var notFound = sync.OnceValue(func() *regexp.Regexp {
-	return regexp.MustCompile(`(?i)modprobe: .*module ['"]?([^'"\s]+)['"]? not found in (?:directory |modules\.dep)`)
-})
+var notFound = lazily(`(?i)modprobe: .*module ['"]?([^'"\s]+)['"]? not found in (?:directory |modules\.dep)`)
 
 // MatchTool says what a line of insmod, modprobe, busybox, systemd or strace means; also the bare words, such as "Exec format error",
 // and the name of an error number. false: it is no such line.
 func MatchTool(line string) (Tool, bool) {
 	line = strings.TrimSpace(Unprefixed(line))
-	if len(line) > MaxLine {
-		return Tool{}, false
-	}
 	if e := ErrnoNamed(strings.ToUpper(line)); e != 0 && TextOf(e) != nil {
 		return Tool{Text: TextOf(e)}, true
 	}
 	if t := wordsOf(line, true); t != nil {
 		return Tool{Text: t}, true
 	}
-	for _, re := range toolLines() {
-		m := re.FindStringSubmatch(line)
+	return matchTool(line)
+}
+
+// matchTool is MatchTool for a whole line without prefixes.
+func matchTool(line string) (Tool, bool) {
+	if len(line) > MaxLine {
+		return Tool{}, false
+	}
+	for i := range toolLines {
+		f := &toolLines[i]
+		if !slices.ContainsFunc(f.words, func(w string) bool { return strings.Contains(line, w) }) {
+			continue
+		}
+		m := f.re().FindStringSubmatch(line)
 		if m == nil {
 			continue
 		}
 		if t := wordsOf(m[2], false); t != nil {
 			return Tool{Module: nameOf(strings.Trim(m[1], "(")), Text: t}, true
 		}
+	}
+	if !strings.Contains(line, "not found") {
+		return Tool{}, false
 	}
 	if m := notFound().FindStringSubmatch(line); m != nil {
 		return Tool{Module: nameOf(m[1]), Why: "modprobe did not ask the kernel: the module tree of this release has no module of that name. " +

@@ -89,6 +89,17 @@ func (r Range) Has(v Version) bool {
 	return r.Until.IsZero() || v.Compare(r.Until) < 0
 }
 
+// Union is the smallest range that holds both.
+func (r Range) Union(o Range) Range {
+	if o.Since.IsZero() || !r.Since.IsZero() && o.Since.Compare(r.Since) < 0 {
+		r.Since = o.Since
+	}
+	if o.Until.IsZero() || !r.Until.IsZero() && o.Until.Compare(r.Until) > 0 {
+		r.Until = o.Until
+	}
+	return r
+}
+
 func (r Range) String() string {
 	switch {
 	case r.Since.IsZero() && r.Until.IsZero():

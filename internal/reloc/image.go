@@ -125,6 +125,7 @@ type Applied struct {
 	S             uint64
 	A             int64 // of the entry; for SHT_REL 0
 	P             uint64
+	Before, After []byte // of what the type touches; valid during the call only
 }
 
 // Slot is an entry of a table that the Linker fills.

@@ -125,15 +125,27 @@ func (b *base) applyFirst(relsec, n int, one func(p *place) (diag.Errno, error))
 		if b.class == elf.ELFCLASS32 {
 			p.P = uint64(uint32(p.P))
 		}
+		var before []byte
+		if tr != nil {
+			before = append(before, b.touched(&p)...)
+		}
 		errno, err := one(&p)
 		if errno != 0 || err != nil {
 			return errno, err
 		}
 		if tr != nil {
-			tr.Relocated(Applied{Relsec: relsec, Entry: i, Type: p.Type, Target: target, Off: p.Off, S: p.S, A: p.Addend, P: p.P})
+			tr.Relocated(Applied{Relsec: relsec, Entry: i, Type: p.Type, Target: target, Off: p.Off, S: p.S, A: p.Addend, P: p.P, Before: before, After: b.touched(&p)})
 		}
 	}
 	return 0, nil
+}
+
+// touched are the bytes that a relocation's type touches; nil where they are not known or out of reach.
+func (b *base) touched(p *place) []byte {
+	if n := Lookup(b.m, b.class, p.Type).Size; n > 0 {
+		return b.Bytes(p.target, p.Off, uint64(n))
+	}
+	return nil
 }
 
 // at returns n writable bytes at the place, or an *UndefinedError.

@@ -2,6 +2,7 @@ package reloc
 
 import (
 	"debug/elf"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -97,8 +98,12 @@ type recorder struct {
 	slots   []Slot
 }
 
-func (r *recorder) Relocated(a Applied) { r.applied = append(r.applied, a) }
-func (r *recorder) Emitted(s Slot)      { r.slots = append(r.slots, s) }
+func (r *recorder) Relocated(a Applied) {
+	a.After = append([]byte(nil), a.After...)
+	r.applied = append(r.applied, a)
+}
+
+func (r *recorder) Emitted(s Slot) { r.slots = append(r.slots, s) }
 
 func TestTheTraceNamesEachRelocation(t *testing.T) {
 	img, l := testX86.begin(t, kelf.Rel{Off: 8, Sym: 1, Type: 2, Addend: -4}, kelf.Rel{Off: 16, Sym: 1, Type: uint32(elf.R_X86_64_64)})
@@ -108,8 +113,9 @@ func TestTheTraceNamesEachRelocation(t *testing.T) {
 	if errno, err := l.Apply(2); errno != 0 || err != nil {
 		t.Fatal(errno, err)
 	}
-	want := Applied{Relsec: 2, Entry: 0, Type: 2, Target: 1, Off: 8, S: 0xffffffff81000000, A: -4, P: 0xffffffffc0400008}
-	if len(r.applied) != 2 || r.applied[0] != want || r.applied[1].Entry != 1 {
+	want := Applied{Relsec: 2, Entry: 0, Type: 2, Target: 1, Off: 8, S: 0xffffffff81000000, A: -4, P: 0xffffffffc0400008,
+		Before: []byte{0, 0, 0, 0}, After: []byte{0xf4, 0xff, 0xbf, 0xc0}}
+	if len(r.applied) != 2 || !reflect.DeepEqual(r.applied[0], want) || r.applied[1].Entry != 1 {
 		t.Errorf("got %+v, want %+v first", r.applied, want)
 	}
 }

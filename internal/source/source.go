@@ -36,8 +36,10 @@ type Options struct {
 	MaxSize uint64 // of the plain bytes; 0: DefaultMaxSize
 	// Partial says that only small ranges will be read. Of a plain regular file those are read alone, not the whole file.
 	Partial bool
-	Stdin   io.Reader // what "-" is
-	Pool    *Buffers  // buffers to use again; nil: fresh ones
+	// Whole is up to which size, in bytes, a file is read whole in spite of Partial: where most of it is wanted, one read is cheaper than many.
+	Whole uint64
+	Stdin io.Reader // what "-" is
+	Pool  *Buffers  // buffers to use again; nil: fresh ones
 	// Any takes whole what is not ELF as well: lists, logs, kernel images. Without it only the head is read.
 	Any bool
 }
@@ -179,7 +181,7 @@ func (in *Input) regular(f file, size uint64, o Options) error {
 		return in.unpack(memSource(b), head, o, nil)
 	}
 	in.size = size
-	if o.Partial || !o.Any && !isELF(head) {
+	if o.Partial && (size > o.Whole || !isELF(head)) || !o.Any && !isELF(head) {
 		in.file, in.head = f, head
 		return nil
 	}

@@ -93,6 +93,21 @@ func (t *Table) Lookup(name []byte) (Symbol, bool) {
 	return t.At(int(at)), true
 }
 
+// Row is the number of the first row of a name, -1 where there is none.
+func (t *Table) Row(name []byte) int {
+	if t == nil {
+		return -1
+	}
+	at, ok := t.names.find(name, t.name)
+	if !ok {
+		return -1
+	}
+	return int(at)
+}
+
+// Following is the number of the next row of the same name, -1 behind the last.
+func (t *Table) Following(i int) int { return int(t.rows[i].nextSame) - 1 }
+
 // Same yields every row of a name, in file order.
 func (t *Table) Same(name []byte) iter.Seq[Symbol] {
 	return func(yield func(Symbol) bool) {

@@ -301,7 +301,7 @@ func (b *Builder) mapOf(path string, data []byte) error {
 	if m.Len() == 0 {
 		return fmt.Errorf("%s: no symbols: this is no System.map", path)
 	}
-	b.t.Addresses = m
+	b.t.Addresses, b.t.AddressFrom = m, path
 	says := fmt.Sprintf("%d addresses", m.Len())
 	if m.Zero {
 		says += ", all 0: read it as root"

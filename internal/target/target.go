@@ -51,8 +51,12 @@ type Target struct {
 	Conflicts []string
 	Tree      *Tree
 	Addresses *symvers.Map // of the kernel's symbols; nil: not known
-	Signers   map[string]int
-	Packed    map[string]int // modules by compression
+	// Address is a kernel symbol's address, by whatever evidence; nil: none is known.
+	Address func(name string) (uint64, bool)
+	// AddressFrom says where addresses come from.
+	AddressFrom string
+	Signers     map[string]int
+	Packed      map[string]int // modules by compression
 	// Trimmed is the number of the kernel's exports where its own modules use each of them; 0: not so, or not known.
 	Trimmed int
 	// Deps are the modules that a module needs, by modules.dep, the nearest first; nil: not known.
@@ -67,6 +71,7 @@ type Target struct {
 type Builder struct {
 	Limit uint64 // of what is read from one file, bytes
 	Jobs  int
+	Link  bool // find out which modules of a tree need which
 
 	t        *Target
 	config   map[string]string
@@ -258,6 +263,12 @@ func (b *Builder) Target() (*Target, error) {
 		built := b.builtin
 		t.Builtin = func(name string) string { return built[name] }
 		t.InSysfs = func(string) bool { return false } // not all built-in modules have a directory there
+	}
+	if m := t.Addresses; m != nil && !m.Zero {
+		t.Address = func(name string) (uint64, bool) {
+			a, ok := m.Lookup([]byte(name))
+			return a.Addr, ok && len(a.Module) == 0
+		}
 	}
 	switch {
 	case b.enforce, t.Is("MODULE_SIG_FORCE") == compat.Yes:

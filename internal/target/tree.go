@@ -26,6 +26,77 @@ type Tree struct {
 	Release string
 	Modules int
 	Damaged int // files that are none
+
+	paths map[string]string   // of files by module name
+	list  []string            // all files, in the order of the walk
+	needs map[string][]string // by path: the files whose symbols a module uses
+}
+
+// Path is the file of a module by its name, "" where the tree has none.
+func (t *Tree) Path(name string) string { return t.paths[strings.ReplaceAll(name, "-", "_")] }
+
+// Before are the files that have to be loaded before one, by symbols, each after what it needs itself.
+func (t *Tree) Before(path string) []string {
+	if _, ok := t.needs[path]; !ok {
+		if p := t.paths[module.NameOfFile(path)]; p != "" {
+			path = p
+		}
+	}
+	list := t.visit(nil, path, map[string]bool{})
+	if n := len(list); n > 0 && list[n-1] == path {
+		list = list[:n-1]
+	}
+	return list
+}
+
+// Order are all files, each behind what it needs.
+func (t *Tree) Order() []string {
+	var list []string
+	seen := map[string]bool{}
+	for _, p := range t.list {
+		list = t.visit(list, p, seen)
+	}
+	return list
+}
+
+func (t *Tree) visit(list []string, path string, seen map[string]bool) []string {
+	if seen[path] {
+		return list
+	}
+	seen[path] = true
+	for _, d := range t.needs[path] {
+		list = t.visit(list, d, seen)
+	}
+	return append(list, path)
+}
+
+// link finds out which modules need which.
+func (t *Tree) link(list []*learned) {
+	t.paths, t.needs = map[string]string{}, map[string][]string{}
+	owner := map[string]string{}
+	for _, l := range list {
+		t.list = append(t.list, l.path)
+		if _, ok := t.paths[l.name]; !ok {
+			t.paths[l.name] = l.path
+		}
+		for i := range l.exports {
+			if n := string(l.exports[i].Name); owner[n] == "" {
+				owner[n] = l.path
+			}
+		}
+	}
+	for _, l := range list {
+		var needs []string
+		for name := range l.crcs {
+			if o := owner[name]; o != "" && o != l.path && !slices.Contains(needs, o) {
+				needs = append(needs, o)
+			}
+		}
+		slices.Sort(needs)
+		if len(needs) > 0 {
+			t.needs[l.path] = needs
+		}
+	}
 }
 
 // tree notes a directory of modules; what its modules say is read when all other evidence is in.
@@ -318,7 +389,7 @@ func (b *Builder) one(path string, pool *source.Buffers, wants, offsets bool) *l
 // readTrees reads the modules of the trees that were given.
 func (b *Builder) readTrees() error {
 	for _, dir := range b.trees {
-		wants := len(b.vmlinux) == 0 || len(b.vmlinux) == 1 && b.vmlinux[0].Len() < fewExports
+		wants := b.Link || len(b.vmlinux) == 0 || len(b.vmlinux) == 1 && b.vmlinux[0].Len() < fewExports
 		list, err := b.scan(dir, wants)
 		if err != nil {
 			return err
@@ -336,6 +407,9 @@ func (b *Builder) readTrees() error {
 		}
 		b.t.Tree.Modules, b.t.Tree.Damaged = len(good), len(list)-len(good)
 		b.majority(dir, good)
+		if b.Link {
+			b.t.Tree.link(good)
+		}
 		tab, n, err := tableOf(good)
 		if err != nil {
 			return err

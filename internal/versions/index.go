@@ -38,6 +38,9 @@ func (x *Index) slot(name []byte) *uint32 {
 	}
 }
 
+// Len is the number of entries.
+func (x *Index) Len() int { return len(x.list) }
+
 // Find returns the first entry of a name, or nil.
 //
 // Source: kernel/module/version.c: check_version.

@@ -25,7 +25,8 @@ type Line struct {
 
 // Lines are the further texts.
 var Lines = []Line{
-	{Code: SymMissing, Format: "%[1]s: Unknown symbol %[2]s", Args: "module, symbol"}, // 2.6, and the loaders of mips, riscv, loongarch, parisc
+	{Code: SymMissing, In: kver.Until(3, 0), Format: "%[1]s: Unknown symbol %[2]s", Args: "module, symbol"},
+	{Code: SymMissing, Format: "%[1]s: Unknown symbol %[2]s", Args: "module, symbol", Arch: []string{"mips", "riscv64", "loongarch64", "parisc"}},
 
 	// Source: kernel/module/main.c: load_module, to 5.10.
 	{Code: NotModule, In: kver.Until(5, 11), Format: "Module has invalid ELF structures"},

@@ -1,0 +1,408 @@
+package report
+
+import (
+	"crypto/sha256"
+	stdelf "debug/elf"
+	"encoding/hex"
+	"fmt"
+	"slices"
+	"strings"
+
+	"kotool/internal/diag"
+	"kotool/internal/reloc"
+	"kotool/internal/render"
+	"kotool/internal/sim"
+)
+
+// Simulation is one simulated load.
+type Simulation struct {
+	Check
+	Res     *sim.Result
+	Assumes []string
+	Hashes  map[int]string // of the sections when relocation was done, by index; nil: not made
+	Machine stdelf.Machine
+	Traced  bool // the stages have been shown as they went
+	Brief   bool // one line
+}
+
+// NewSimulation makes the report of a load.
+func NewSimulation(file string, res *sim.Result, t *CheckTarget, assumes []string) *Simulation {
+	r := &Simulation{Res: res, Assumes: append(slices.Clone(assumes), res.Assumes...)}
+	r.File, r.Name, r.Target, r.Findings = file, res.Name, t, res.Findings
+	r.Verdict, r.Errno, r.Stage, r.Step, r.Needs = Loads, res.Errno, res.Stage, res.Step, res.Uses
+	r.Dmesg = []string{}
+	for _, l := range res.Log {
+		r.Dmesg = append(r.Dmesg, l.Text)
+	}
+	switch {
+	case res.Undefined != nil:
+		r.Verdict, r.Errno = Undecided, 0
+		f := diag.New(diag.Undefined, r.Version(), res.Undefined.Error())
+		f.Assumes = []string{"the kernel survives it; it may crash, or load the module"}
+		r.Findings = append(r.Findings, f)
+	case res.Errno != 0:
+		r.Verdict = Refused
+		if n := len(res.Findings); n > 0 && len(res.Findings[n-1].Assumes) > 0 && res.Findings[n-1].Errno == res.Errno {
+			r.Verdict = Undecided
+		}
+	case len(res.Assumes) > 0:
+		r.Verdict = Undecided
+	}
+	if f := res.Load.F; f != nil {
+		r.Machine = f.Header.Machine
+		if f.Arch != nil {
+			r.Arch = f.Arch.Name
+		}
+	}
+	return r
+}
+
+// Hash notes the sections' digests.
+func (r *Simulation) Hash(s *sim.Snapshot) {
+	r.Hashes = map[int]string{}
+	for i := range s.Sections {
+		if x := &s.Sections[i]; x.Data != nil {
+			sum := sha256.Sum256(x.Data)
+			r.Hashes[x.Index] = hex.EncodeToString(sum[:])
+		}
+	}
+}
+
+// Schema implements Report.
+func (*Simulation) Schema() string { return "kotool.simulation/1" }
+
+// JSON implements Report.
+func (r *Simulation) JSON(j *render.JSON) {
+	r.Check.JSON(j)
+	res := r.Res
+	j.KStr("taint", res.Taints.Letters())
+	j.Key("uses")
+	strs(j, res.Uses)
+	j.Key("assumes")
+	strs(j, r.Assumes)
+	if l := res.Layout; l != nil {
+		j.Key("layout")
+		j.Obj()
+		for _, kv := range []struct {
+			k string
+			v uint64
+		}{{"core_size", l.Core}, {"core_text_size", l.Text}, {"core_ro_size", l.Ro}, {"core_ro_after_init_size", l.RoAfterInit},
+			{"init_size", l.Init}, {"init_text_size", l.InitText}, {"init_ro_size", l.InitRo}} {
+			j.KInt(kv.k, int64(kv.v))
+		}
+		j.End()
+	}
+	j.Key("regions")
+	j.Arr()
+	for i := range res.Regions {
+		g := &res.Regions[i]
+		j.Obj()
+		j.KStr("kind", g.Kind.String())
+		j.KStr("base", render.Hex(g.Base))
+		j.KInt("size", int64(g.Used))
+		j.End()
+	}
+	j.EndArr()
+	j.Key("sections")
+	j.Arr()
+	for i := range res.Places {
+		p := &res.Places[i]
+		if p.Region < 0 || p.Region >= len(res.Regions) {
+			continue
+		}
+		h := &res.Load.Hdr[i]
+		j.Obj()
+		j.KInt("index", int64(i))
+		j.KStr("name", h.Name)
+		j.KStr("region", res.Regions[p.Region].Kind.String())
+		j.KStr("addr", render.Hex(p.Addr))
+		j.KInt("offset", int64(p.Off))
+		j.KInt("size", int64(h.Size))
+		j.KStr("sh_entsize", render.Hex(p.Entry))
+		optional(j, "sha256", r.Hashes[i])
+		j.End()
+	}
+	j.EndArr()
+	j.Key("stages")
+	j.Arr()
+	for i := range res.Stages {
+		s := &res.Stages[i]
+		j.Obj()
+		j.KStrOrNull("id", s.ID)
+		j.KStr("name", s.Name)
+		j.KInt("errno", int64(s.Errno))
+		optional(j, "did", s.Did)
+		j.End()
+	}
+	j.EndArr()
+	j.Key("relocations")
+	j.Obj()
+	j.KInt("applied", int64(res.Applied))
+	j.Key("by_type")
+	j.Obj()
+	for _, t := range r.types() {
+		j.KInt(t.name, int64(t.n))
+	}
+	j.End()
+	j.End()
+	if p := res.Params; p != nil {
+		j.Key("parameters")
+		j.Arr()
+		for _, v := range r.values() {
+			j.Obj()
+			j.KStr("name", v[0])
+			j.KStr("value", v[1])
+			j.End()
+		}
+		j.EndArr()
+	}
+	if m := res.Module; m != nil {
+		j.KInt("module_size", int64(m.Size))
+	}
+}
+
+type typeCount struct {
+	name string
+	n    int
+}
+
+// types are the relocation types by name, the most frequent first.
+func (r *Simulation) types() []typeCount {
+	var list []typeCount
+	for t, n := range r.Res.Relocs {
+		list = append(list, typeCount{relocName(r.Machine, t), n})
+	}
+	slices.SortFunc(list, func(a, b typeCount) int {
+		if a.n != b.n {
+			return b.n - a.n
+		}
+		return strings.Compare(a.name, b.name)
+	})
+	return list
+}
+
+// relocName is a relocation type's name, or its number.
+func relocName(m stdelf.Machine, typ uint32) string {
+	if name := reloc.Name(m, typ); name != "" {
+		return name
+	}
+	return fmt.Sprintf("type %d", typ)
+}
+
+// values are what the arguments have set, by parameter.
+func (r *Simulation) values() [][2]string {
+	var list [][2]string
+	p := r.Res.Params
+	if p == nil {
+		return nil
+	}
+	seen := map[string]int{}
+	for i := range p.Stores {
+		s := &p.Stores[i]
+		if s.Count {
+			continue
+		}
+		v := ""
+		switch {
+		case s.Pointer:
+			v = fmt.Sprintf("%q", s.Text)
+		case len(s.Data) > 8 || len(s.Data) > 0 && s.Data[len(s.Data)-1] == 0 && len(s.Data) != 1 && len(s.Data) != 2 && len(s.Data) != 4 && len(s.Data) != 8:
+			v = fmt.Sprintf("%q", strings.TrimRight(string(s.Data), "\x00"))
+		default:
+			v = "0x" + hex.EncodeToString(s.Data)
+		}
+		if k, ok := seen[s.Name]; ok && s.Element > 0 {
+			list[k][1] += "," + v
+			continue
+		} else if ok {
+			list[k][1] = v
+			continue
+		}
+		seen[s.Name] = len(list)
+		list = append(list, [2]string{s.Name, v})
+	}
+	return list
+}
+
+// Text implements Texter.
+func (r *Simulation) Text(out *render.Out, st *render.Style) {
+	safe := render.Text[string]
+	role := render.RoleGood
+	switch r.Verdict {
+	case Refused:
+		role = render.RoleBad
+	case Undecided:
+		role = render.RoleWarn
+	}
+	out.B = render.AppendText(out.B, r.File)
+	out.Str(": ")
+	head := r.Headline()
+	out.B = st.Palette.Paint(out.B, role, string(r.Verdict))
+	out.Str(head[len(r.Verdict):])
+	out.Str("\n")
+	if r.Brief {
+		return
+	}
+	if !r.Traced {
+		r.stagesText(out, st)
+	}
+	r.findingsText(out, st)
+	r.memoryText(out, st)
+	if list := r.types(); len(list) > 0 {
+		var parts []string
+		for _, t := range list {
+			parts = append(parts, fmt.Sprintf("%d %s", t.n, t.name))
+		}
+		out.Str("  relocations: " + strings.Join(parts, ", ") + "\n")
+	}
+	for _, v := range r.values() {
+		out.Str("  parameter " + safe(v[0]) + " = " + safe(v[1]) + "\n")
+	}
+	if len(r.Dmesg) > 0 {
+		out.Str("  dmesg\n")
+		for _, l := range r.Dmesg {
+			out.Str("    ")
+			out.B = st.Palette.Paint(out.B, render.RoleDim, safe(l))
+			out.Str("\n")
+		}
+	}
+	for _, a := range r.Assumes {
+		out.Str("  assumes: " + safe(a) + "\n")
+	}
+}
+
+// stagesText is the pipeline with what each stage did.
+func (r *Simulation) stagesText(out *render.Out, st *render.Style) {
+	for i := range r.Res.Stages {
+		s := &r.Res.Stages[i]
+		last := i == len(r.Res.Stages)-1
+		mark, role := "ok", render.RoleGood
+		switch {
+		case s.Errno != 0:
+			mark, role = "-"+s.Errno.Name(), render.RoleBad
+		case last && r.Res.Undefined != nil:
+			mark, role = "?", render.RoleWarn
+		}
+		out.Str(fmt.Sprintf("  %-4s %-28s ", s.ID, s.Name))
+		out.B = st.Palette.Paint(out.B, role, mark)
+		if s.Did != "" {
+			out.Str("  " + render.Text(s.Did))
+		}
+		out.Str("\n")
+	}
+}
+
+// permissions of a region once the module is live.
+func permissions(k sim.Kind) string {
+	switch k {
+	case sim.Text, sim.InitText:
+		return "r-x"
+	case sim.Rodata, sim.InitRodata, sim.RoAfterInit:
+		return "r--"
+	case sim.Core, sim.Init:
+		return "rwx" // in parts: below
+	}
+	return "rw-"
+}
+
+// barWidth is the width of the picture of a region.
+const barWidth = 32
+
+// memoryText draws the regions and what lies in them.
+func (r *Simulation) memoryText(out *render.Out, st *render.Style) {
+	res := r.Res
+	if len(res.Regions) == 0 || len(res.Places) == 0 {
+		return
+	}
+	digits := 16
+	if res.Load.Word() == 4 {
+		digits = 8
+	}
+	out.Str("  memory\n")
+	for k := range res.Regions {
+		g := &res.Regions[k]
+		note := ""
+		if g.Kind.IsInit() && res.Module != nil {
+			note = ", freed after init"
+		}
+		type part struct {
+			i         int
+			off, size uint64
+		}
+		var parts []part
+		bar := []byte(strings.Repeat(".", barWidth))
+		for i := range res.Places {
+			p := &res.Places[i]
+			if p.Region != k {
+				continue
+			}
+			h := &res.Load.Hdr[i]
+			parts = append(parts, part{i, p.Off, h.Size})
+			if h.Size > 0 && g.Size > 0 {
+				for c := p.Off * barWidth / g.Size; c <= (p.Off+h.Size-1)*barWidth/g.Size && c < barWidth; c++ {
+					bar[c] = '#'
+				}
+			}
+		}
+		out.Str(fmt.Sprintf("    %0*x  ", digits, g.Base))
+		out.B = st.Palette.Paint(out.B, render.RoleTitle, fmt.Sprintf("%-14s", g.Kind))
+		out.Str(fmt.Sprintf(" %s %8d  |%s|%s\n", permissions(g.Kind), g.Used, bar, note))
+		slices.SortStableFunc(parts, func(a, b part) int {
+			if a.off != b.off {
+				if a.off < b.off {
+					return -1
+				}
+				return 1
+			}
+			return 0
+		})
+		for _, p := range parts {
+			out.Str(fmt.Sprintf("      +%-8x %8d  ", p.off, p.size))
+			out.B = render.AppendText(out.B, res.Load.Hdr[p.i].Name)
+			out.Str("\n")
+		}
+	}
+	if l := res.Layout; l != nil {
+		out.Str(fmt.Sprintf("    core_size %d: text to %d, read-only to %d, ro-after-init to %d; init_size %d: text to %d, read-only to %d\n",
+			l.Core, l.Text, l.Ro, l.RoAfterInit, l.Init, l.InitText, l.InitRo))
+	}
+}
+
+// Tables implements Report: a row a stage.
+func (r *Simulation) Tables() []*render.Table {
+	return []*render.Table{{
+		Columns: []render.Column{{Name: "verdict"}, {Name: "errno"}, {Name: "step"}, {Name: "stage"}, {Name: "outcome"}, {Name: "did"}},
+		Rows: func(row *render.Row) {
+			for i := range r.Res.Stages {
+				s := &r.Res.Stages[i]
+				row.Str(string(r.Verdict))
+				row.Str(r.Errno.Name())
+				row.Str(s.ID)
+				row.Str(s.Name)
+				row.Str(s.Errno.Name())
+				row.TextStr(s.Did)
+				if !row.Next() {
+					return
+				}
+			}
+		},
+	}}
+}
+
+// LsmodText lists the loaded modules as lsmod does, with the letters of their taints.
+func LsmodText(out *render.Out, k *sim.Kernel) {
+	list := k.Modules()
+	width := 19
+	for _, m := range list {
+		width = max(width, len(render.Text(m.Name)))
+	}
+	out.Str(fmt.Sprintf("%-*s %8s  Used by\n", width, "Module", "Size"))
+	for _, m := range list {
+		taint := ""
+		if l := m.Taints.Letters(); l != "" {
+			taint = " (" + l + ")"
+		}
+		line := fmt.Sprintf("%-*s %8d  %d %s", width, render.Text(m.Name), m.Size, m.Refs, render.Text(strings.Join(m.UsedBy, ",")))
+		out.Str(strings.TrimRight(line, " ") + taint + "\n")
+	}
+}
