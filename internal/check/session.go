@@ -2,6 +2,7 @@ package check
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 
 	"kotool/internal/compat"
@@ -74,7 +75,7 @@ func (s *Session) Complete(d *Draft) bool {
 		if imp.Bad != "" || imp.Weak {
 			continue
 		}
-		if _, ok := s.T.Find([]byte(imp.Name), d.im.Name); !ok {
+		if !s.T.Provides(imp, d.im.Name) {
 			return false
 		}
 	}
@@ -255,7 +256,7 @@ func (s *Session) simulateWhole(d *Draft, r *report.Check, v *verdict, t *compat
 		return err
 	}
 	defer done()
-	res := sim.NewKernel(t).Load(sim.RequestOf(src))
+	res := sim.NewKernel(alone(t)).Load(sim.RequestOf(src))
 	r.Findings, r.Dmesg = res.Findings, []string{}
 	for _, l := range res.Log {
 		r.Dmesg = append(r.Dmesg, l.Text)
@@ -269,6 +270,13 @@ func (s *Session) simulateWhole(d *Draft, r *report.Check, v *verdict, t *compat
 	return nil
 }
 
+// alone is a target of which a simulation changes nothing, and in which no module has that name yet, whatever has been given before.
+func alone(t *compat.Target) *compat.Target {
+	c := *t
+	c.Live, c.LiveModules = maps.Clone(t.Live), map[string]*compat.LiveModule{}
+	return &c
+}
+
 // simulate lets memory decide.
 func (s *Session) simulate(d *Draft, r *report.Check, v *verdict, t *compat.Target) error {
 	src, done, err := d.source(func() (*source.Input, error) { return s.Open(d.Path) })
@@ -276,12 +284,11 @@ func (s *Session) simulate(d *Draft, r *report.Check, v *verdict, t *compat.Targ
 		return err
 	}
 	defer done()
-	// It is asked as the only one of its name, whatever has been given before.
-	res := sim.NewKernel(t).Load(sim.RequestOf(src))
+	res := sim.NewKernel(alone(t)).Load(sim.RequestOf(src))
 	switch {
 	case res.Undefined != nil:
 		v.undefined(res.Undefined)
-	case res.Errno != 0 && (res.Stage == "layout_and_allocate" || res.Stage == "module_frob_arch_sections" || res.Stage == "apply_relocations" || res.Stage == "post_relocation"):
+	case res.Errno != 0 && (res.Stage == "layout_and_allocate" || res.Stage == "move_module" || res.Stage == "module_frob_arch_sections" || res.Stage == "apply_relocations" || res.Stage == "post_relocation"):
 		n := len(res.Findings)
 		if n == 0 {
 			v.refuse(res.Errno, res.Stage, res.Step)

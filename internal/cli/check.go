@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -278,8 +279,7 @@ func (o *checkOptions) run(cmd *cobra.Command, args []string) error {
 	progress := o.progress(cmd.Name())
 	defer progress.stop()
 	if o.recursive || len(args) > manyModules {
-		// Little of what is allocated lives long: a larger heap saves collections.
-		defer debug.SetGCPercent(debug.SetGCPercent(400))
+		defer spareCollections()()
 	}
 	err = scan.Stream(cmd.Context(), o.workers(cmd), o.paths(args), func() *source.Buffers { return &source.Buffers{} },
 		func(_ context.Context, pool *source.Buffers, it input, _ func([]byte) error) *draft {
@@ -307,6 +307,19 @@ func (o *checkOptions) run(cmd *cobra.Command, args []string) error {
 	return nil
 }
 
+// spareCollections makes the collector wait until the heap has some size: little of what is allocated lives long, but fresh memory costs too.
+// The result undoes it.
+func spareCollections() func() {
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	percent := debug.SetGCPercent(400)
+	limit := debug.SetMemoryLimit(max(48<<20, int64(m.HeapAlloc)*3) + 16<<20)
+	return func() {
+		debug.SetGCPercent(percent)
+		debug.SetMemoryLimit(limit)
+	}
+}
+
 // settle looks at the flags.
 func (o *checkOptions) settle(cmd *cobra.Command) (limit uint64, err error) {
 	o.output = formatTable
@@ -323,7 +336,7 @@ func (o *checkOptions) settle(cmd *cobra.Command) (limit uint64, err error) {
 }
 
 // wholeFile is up to which size a module is read at once: relocations and what they change are most of it. In bytes.
-const wholeFile = 512 << 10
+const wholeFile = 4 << 20
 
 // draft reads one module.
 func (o *checkOptions) draft(targets []*compat.Target, pool *source.Buffers, it input, limit uint64) *draft {

@@ -302,8 +302,10 @@ func (l *Load) readVersions() {
 }
 
 // VersionOf is what the module's version tables say of a symbol.
-func (l *Load) VersionOf(name string) Version {
-	e := l.vers.Find([]byte(name))
+func (l *Load) VersionOf(name string) Version { return l.versionOf([]byte(name)) }
+
+func (l *Load) versionOf(name []byte) Version {
+	e := l.vers.Find(name)
 	if e == nil {
 		return Version{}
 	}

@@ -1,9 +1,9 @@
 package compat
 
 import (
+	"bytes"
 	stdelf "debug/elf"
 	"fmt"
-	"strings"
 
 	"kotool/internal/diag"
 	"kotool/internal/elf"
@@ -141,22 +141,26 @@ const maxCString = 64 << 10
 // cstring is the string at a file offset, which may run past its section as the kernel's reading does. ok is false where
 // there is nothing to read: the kernel would fault.
 func (l *Load) cstring(off uint64) (s string, ok bool) {
+	b, ok := l.cbytes(off)
+	return string(b), ok
+}
+
+// cbytes is cstring as a part of the file.
+func (l *Load) cbytes(off uint64) (s []byte, ok bool) {
 	if off >= l.src.Size() {
 		// The rest of the last page is there, and its bytes are not the file's.
-		return "", off < (l.src.Size()+pageSize-1)&^uint64(pageSize-1)
+		return nil, off < (l.src.Size()+pageSize-1)&^uint64(pageSize-1)
 	}
 	if h := &l.F.Header; l.reread && off >= h.Shoff && off < h.Shoff+uint64(h.Shnum)*l.F.ShentsizeWant() {
 		l.Stray = true
 	}
 	for n := uint64(64); ; n *= 8 {
 		b := l.bytes(off, n)
-		for i, c := range b {
-			if c == 0 {
-				return string(b[:i]), true
-			}
+		if i := bytes.IndexByte(b, 0); i >= 0 {
+			return b[:i], true
 		}
 		if uint64(len(b)) < n || n > maxCString {
-			return string(b), true
+			return b, true
 		}
 	}
 }
@@ -243,7 +247,7 @@ func (l *Load) readTags(sec int) {
 		if !first && rest <= 0 {
 			return
 		}
-		text, ok := l.cstring(pos)
+		text, ok := l.cbytes(pos)
 		if !ok {
 			return
 		}
@@ -270,24 +274,24 @@ func (l *Load) readTags(sec int) {
 	}
 }
 
-func (l *Load) tag(text string) {
-	key, value, ok := strings.Cut(text, "=")
+func (l *Load) tag(text []byte) {
+	key, value, ok := bytes.Cut(text, []byte("="))
 	if !ok {
 		return
 	}
 	t := &l.tags
-	switch key {
+	switch string(key) {
 	case "name":
 		if !t.hasName {
-			t.hasName, l.Info = true, value
+			t.hasName, l.Info = true, string(value)
 		}
 	case "vermagic":
 		if !t.hasVermagic {
-			t.hasVermagic, t.vermagic = true, value
+			t.hasVermagic, t.vermagic = true, string(value)
 		}
 	case "license":
 		if !t.hasLicense {
-			t.hasLicense, t.license = true, value
+			t.hasLicense, t.license = true, string(value)
 		}
 	case "intree":
 		t.intree = true
@@ -300,7 +304,7 @@ func (l *Load) tag(text string) {
 	case "livepatch":
 		t.live = true
 	case "import_ns":
-		t.importNS = append(t.importNS, value)
+		t.importNS = append(t.importNS, string(value))
 	}
 }
 

@@ -2,6 +2,7 @@ package compat
 
 import (
 	stdelf "debug/elf"
+	"encoding/binary"
 	"fmt"
 
 	"kotool/internal/diag"
@@ -84,13 +85,13 @@ func (l *Load) Relocs() (modelled bool) {
 		}
 		end, size, n := uint64(0), target.Size, tab.Len()
 		entries := tab.Raw()
-		for k := range n {
-			var r elf.Rel
-			if entries != nil {
-				r = elf.PlainRel(entries[k*24:])
-			} else {
-				r = tab.At(k)
+		for k := 0; k < n; k++ {
+			if x86 && entries != nil && (!zero || uint64(len(bytes)) == size) {
+				if k += touch.usual(entries[k*24:n*24], bytes, size, &end, state); k == n {
+					break
+				}
 			}
+			r := tab.At(k)
 			w := touch.of(r.Type)
 			if w < 0 {
 				l.badType(i, k, r, syms, x86)
@@ -155,6 +156,40 @@ func (t *touches) of(typ uint32) int {
 	return t.lookup(typ)
 }
 
+// usual goes over plain entries of x86 as long as they are what nearly all are: inside the section of size bytes, one behind the other, where
+// content is zero (it is empty where there is none), with a symbol and an addend that nobody need ask about. It returns how many there are.
+func (t *touches) usual(entries, content []byte, size uint64, end *uint64, state []uint8) int {
+	n := len(entries) / 24
+	after := *end
+	for k := range n {
+		e := entries[k*24 : k*24+24 : k*24+24]
+		off, typ, sym := binary.LittleEndian.Uint64(e), binary.LittleEndian.Uint32(e[8:]), binary.LittleEndian.Uint32(e[12:])
+		if typ >= uint32(len(t.small)) || typ == uint32(stdelf.R_X86_64_32) || uint64(sym) >= uint64(len(state)) || state[sym] != symGood ||
+			binary.LittleEndian.Uint64(e[16:])+strange > 2*strange || off < after || off > size {
+			*end = after
+			return k
+		}
+		w := t.small[typ] - 2
+		var dirty bool
+		switch {
+		case w != 4 && w != 8, uint64(w) > size-off:
+			dirty = true
+		case len(content) == 0:
+		case w == 8:
+			dirty = binary.LittleEndian.Uint64(content[off:]) != 0
+		default:
+			dirty = binary.LittleEndian.Uint32(content[off:]) != 0
+		}
+		if dirty {
+			*end = after
+			return k
+		}
+		after = off + uint64(w)
+	}
+	*end = after
+	return n
+}
+
 func (t *touches) lookup(typ uint32) int {
 	if n, ok := t.more[typ]; ok {
 		return int(n)
@@ -184,7 +219,18 @@ const (
 // symbolStates looks at each symbol once.
 func (l *Load) symbolStates(t *elf.Symtab) []uint8 {
 	state := make([]uint8, t.Len())
+	raw := t.Raw()
+	loaded := make([]bool, len(l.Hdr)) // what lies there is good
+	for i := range l.Hdr {
+		loaded[i] = i != 0 && (l.Hdr[i].Flags&stdelf.SHF_ALLOC != 0 || i == l.Index.Pcpu)
+	}
 	for i := range state {
+		if raw != nil {
+			b := raw[i*24 : i*24+24]
+			if x := elf.PlainShndx(b); int(x) < len(loaded) && loaded[x] && x < uint16(stdelf.SHN_LORESERVE) && binary.LittleEndian.Uint64(b[8:]) <= strange {
+				continue
+			}
+		}
 		s := t.At(i)
 		switch {
 		case s.Shndx == uint32(stdelf.SHN_ABS):

@@ -3,6 +3,7 @@
 package compat
 
 import (
+	"bytes"
 	stdelf "debug/elf"
 	"slices"
 	"strings"
@@ -21,6 +22,9 @@ type Import struct {
 	Index int
 	Bad   diag.Code // SymCommon, SymIndex: refused whatever the target has
 	Shndx uint32
+
+	length int // of Name, while the names are collected
+	row    int // of the kernel's export in Symvers[0], plus one; 0: not looked for, or none
 }
 
 // Version is what a module's version table says of a symbol.
@@ -53,7 +57,15 @@ func (l *Load) Importer() (*Importer, error) {
 	str := &l.Hdr[l.Index.Str]
 	x86 := l.x86()
 	ppc64 := l.F.Header.Machine == stdelf.EM_PPC64
+	raw := t.Raw()
+	plain := uint16(min(len(l.Hdr), int(stdelf.SHN_LORESERVE)))
+	var names []byte // of all imports: one string in the end
 	for i := 1; i < t.Len(); i++ {
+		if raw != nil {
+			if x := elf.PlainShndx(raw[i*24:]); x != 0 && x < plain {
+				continue // defined here
+			}
+		}
 		s := t.At(i)
 		if s.Shndx != 0 && s.Shndx != uint32(stdelf.SHN_COMMON) && !s.Reserved && int(s.Shndx) < len(l.Hdr) {
 			continue
@@ -65,28 +77,36 @@ func (l *Load) Importer() (*Importer, error) {
 		if err != nil {
 			return nil, err
 		}
-		imp := Import{Name: name, Weak: s.Bind() == weak, Index: i, Shndx: s.Shndx}
+		imp := Import{Weak: s.Bind() == weak, Index: i, Shndx: s.Shndx}
 		switch {
 		case s.Undefined():
-			if x86 && name == "_GLOBAL_OFFSET_TABLE_" {
+			if x86 && string(name) == "_GLOBAL_OFFSET_TABLE_" {
 				continue
 			}
 			if ppc64 {
-				if name == ".TOC." {
+				if string(name) == ".TOC." {
 					continue
 				}
-				imp.Name = strings.TrimPrefix(name, ".") // dedotify
+				name = bytes.TrimPrefix(name, []byte(".")) // dedotify
 			}
-			imp.Ver = l.VersionOf(imp.Name)
+			imp.Ver = l.versionOf(name)
 		case s.Shndx == uint32(stdelf.SHN_COMMON):
-			if strings.HasPrefix(name, "__gnu_lto") {
+			if bytes.HasPrefix(name, []byte("__gnu_lto")) {
 				continue
 			}
 			imp.Bad = diag.SymCommon
 		default:
 			imp.Bad = diag.SymIndex
 		}
+		imp.length = len(name)
+		names = append(names, name...)
 		im.Imports = append(im.Imports, imp)
+	}
+	all, from := string(names), 0
+	for i := range im.Imports {
+		imp := &im.Imports[i]
+		imp.Name = all[from : from+imp.length]
+		from += imp.length
 	}
 	return im, nil
 }
@@ -95,16 +115,16 @@ func (l *Load) Importer() (*Importer, error) {
 const shnLivepatch = 0xff20
 
 // symbolName is a symbol's name as the kernel reads it: it may run past the string table.
-func (l *Load) symbolName(t *elf.Symtab, str *elf.Section, s elf.Symbol) (string, error) {
+func (l *Load) symbolName(t *elf.Symtab, str *elf.Section, s elf.Symbol) ([]byte, error) {
 	b := t.Name(s)
 	if uint64(s.NameOff)+uint64(len(b)) < str.Size && len(b) < elf.MaxName {
-		return string(b), nil
+		return b, nil
 	}
 	name, ok := l.cstring(str.Off + uint64(s.NameOff))
 	if !ok {
-		return "", undefined("the kernel reads the name of symbol %d at offset %#x of the file, which has %#x bytes", s.Index, str.Off+uint64(s.NameOff), l.src.Size())
+		return nil, undefined("the kernel reads the name of symbol %d at offset %#x of the file, which has %#x bytes", s.Index, str.Off+uint64(s.NameOff), l.src.Size())
 	}
-	return name, nil
+	return []byte(name), nil
 }
 
 const weak = 2 // STB_WEAK
@@ -183,7 +203,7 @@ func (r *Resolver) Resolve(sym *Import) Outcome {
 		}
 		return found(f)
 	}
-	e, ok := t.Find([]byte(sym.Name), im.Name)
+	e, ok := t.provider(sym, im.Name)
 	o.Export, o.Owner = e, e.Owner
 	gpl := GPLCompatible(im.License) && r.taints&TaintProprietary == 0
 	if !ok {
@@ -286,11 +306,31 @@ func imports(im *Importer, ns string) bool {
 	return slices.Contains(im.Namespaces, ns)
 }
 
+// provider is Find for an import, which remembers where the kernel's own exports are: they do not change.
+func (t *Target) provider(sym *Import, not string) (Export, bool) {
+	if sym.row != 0 {
+		s := t.Symvers[0].At(sym.row - 1)
+		return exportOf(&s, t.Symvers[0].HasCRC), true
+	}
+	name := []byte(sym.Name)
+	e, row, ok := t.find(name, not)
+	if sym.row = row + 1; !ok && t.Granted != nil && t.Granted(bytes.Clone(name)) {
+		return Export{}, true
+	}
+	return e, ok
+}
+
+// Provides reports whether anybody exports what an import wants. The same target is to be asked for it each time.
+func (t *Target) Provides(sym *Import, not string) bool {
+	_, ok := t.provider(sym, not)
+	return ok
+}
+
 // Duplicate is verify_exported_symbols for one exported name.
 //
 // Source: kernel/module/main.c: verify_exported_symbols.
 func Duplicate(name, symbol string, t *Target) *diag.Finding {
-	e, ok := t.find([]byte(symbol), name)
+	e, _, ok := t.find([]byte(symbol), name)
 	if !ok {
 		return nil
 	}

@@ -157,22 +157,23 @@ func DebianRelease(release string) bool {
 //
 // Source: kernel/module/main.c: find_symbol.
 func (t *Target) Find(name []byte, not string) (Export, bool) {
-	e, ok := t.find(name, not)
+	e, _, ok := t.find(name, not)
 	if !ok && t.Granted != nil && t.Granted(bytes.Clone(name)) { // a copy, so that callers' names need not outlive the call
 		return Export{}, true
 	}
 	return e, ok
 }
 
-// find is Find without what is only granted.
-func (t *Target) find(name []byte, not string) (Export, bool) {
-	var found Export
-	ok := false
-	for _, tab := range t.Symvers {
+// find is Find without what is only granted. kernelRow is the row of Symvers[0] that it is, where that is the kernel's own; else -1.
+func (t *Target) find(name []byte, not string) (found Export, kernelRow int, ok bool) {
+	for k, tab := range t.Symvers {
 		for i := tab.Row(name); i >= 0; i = tab.Following(i) {
 			s := tab.At(i)
 			if s.InKernel() {
-				return exportOf(&s, tab.HasCRC), true
+				if k > 0 {
+					i = -1
+				}
+				return exportOf(&s, tab.HasCRC), i, true
 			}
 			if ok || t.OnlyLoaded {
 				continue
@@ -185,15 +186,15 @@ func (t *Target) find(name []byte, not string) (Export, bool) {
 	if live, is := t.Live[string(name)]; is && live.Owner != not {
 		// A module that is there in the flesh tells more than a row about it.
 		if !ok || found.Owner == live.Owner {
-			return live, true
+			return live, -1, true
 		}
 	}
 	if !ok && t.Learned != nil {
 		if s, is := t.Learned.Lookup(name); is {
-			return exportOf(&s, t.Learned.HasCRC), true
+			return exportOf(&s, t.Learned.HasCRC), -1, true
 		}
 	}
-	return found, ok
+	return found, -1, ok
 }
 
 func exportOf(s *symvers.Symbol, crcs bool) Export {

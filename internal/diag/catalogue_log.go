@@ -21,6 +21,7 @@ type Line struct {
 	Args     string   // what the format's arguments are, by index, in the words of Entry.Args
 	Arch     []string // the machines whose loader says it, as package arch names them; nil: any
 	Severity Severity // where it is not the row's
+	Errno    Errno    // where it is not the row's
 }
 
 // Lines are the further texts.
@@ -38,7 +39,7 @@ var Lines = []Line{
 	{Code: SigBad, Format: "PKCS7: Invalid module sig (not pkcs7-data)"},
 	{Code: SigBad, Format: "PKCS7: Invalid module sig (has authattrs)"},
 
-	{Code: Compress, Format: "ZSTD-decompression failed with status %[1]d", Args: "status"},
+	{Code: Compress, Format: "ZSTD-decompression failed with status %[1]d", Args: "status", Severity: Error, Errno: EINVAL},
 
 	// Source: kernel/module/version.c: check_version (extended versions).
 	{Code: SymNoCRC, In: kver.Since(6, 14), Format: "%[1]s: no extended symbol version for %[2]s", Args: "modinfo name, symbol", Severity: Warning},
@@ -50,12 +51,12 @@ var Lines = []Line{
 	{Code: Lockdown, In: kver.Since(5, 4), Format: "Lockdown: %[1]s: unsafe module parameters is restricted; see man kernel_lockdown.7", Args: "program"},
 
 	// Source: kernel/params.c.
-	{Code: Param, Format: "%[1]s: `%[2]s' too large for parameter `%[3]s'", Args: "module, value, parameter"},
-	{Code: Param, Format: "%[1]s: string doesn't fit in %[2]d chars.", Args: "parameter, room"},
-	{Code: Param, Format: "%[1]s: string parameter too long", Args: "parameter"},
+	{Code: Param, Format: "%[1]s: `%[2]s' too large for parameter `%[3]s'", Args: "module, value, parameter", Errno: ENOSPC},
+	{Code: Param, Format: "%[1]s: string doesn't fit in %[2]d chars.", Args: "parameter, room", Errno: ENOSPC},
+	{Code: Param, Format: "%[1]s: string parameter too long", Args: "parameter", Errno: ENOSPC},
 	{Code: Param, Format: "%[1]s: can only take %[2]d arguments", Args: "parameter, most"},
-	{Code: ParamUnknown, In: kver.Until(3, 12), Format: "%[1]s: Unknown parameter `%[2]s'", Args: "module, parameter", Severity: Error},
-	{Code: ParamUnknown, Format: "%[1]s: Unknown parameter '%[2]s'", Args: "module, parameter", Severity: Error, In: kver.Until(3, 12)},
+	{Code: ParamUnknown, In: kver.Until(3, 12), Format: "%[1]s: Unknown parameter `%[2]s'", Args: "module, parameter", Severity: Error, Errno: ENOENT},
+	{Code: ParamUnknown, Format: "%[1]s: Unknown parameter '%[2]s'", Args: "module, parameter", Severity: Error, Errno: ENOENT, In: kver.Until(3, 12)},
 
 	// Source: lib/kobject.c: kobject_add_internal; the kernel hashes the address.
 	{Code: NameEmpty, Format: "kobject: (%[1]s): attempted to be registered with empty name!", Args: "address"},
@@ -124,7 +125,7 @@ var Lines = []Line{
 	{Code: RelocOther, Format: "%[1]s: Can not find HI20 relocation information", Args: "module", Arch: []string{"riscv64", "loongarch64"}},
 	{Code: RelocOther, Format: "module_64: %[1]s: Expected nop after call, got %[2]s at %[3]s", Args: "module, instruction, place", Arch: []string{"ppc64le"}},
 	{Code: RelocOther, Format: "module %[1]s: dangerous %[2]s relocation", Args: "module, type", Arch: []string{"mips"}},
-	{Code: RelocOther, Format: "livepatch: section %[1]s has an incorrectly formatted name", Args: "section"},
+	{Code: RelocOther, Format: "livepatch: section %[1]s has an incorrectly formatted name", Args: "section", Errno: EINVAL},
 }
 
 func init() {

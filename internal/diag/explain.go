@@ -52,14 +52,18 @@ const MaxLine = 4096
 type pattern struct {
 	entry    int // in Catalogue
 	severity Severity
+	errno    Errno
 	in       kver.Range
 	arch     []string
 	names    []string // what each group captures
 	numbers  []bool   // that it is a number
 	module   bool     // "name: " begins it, and may be missing
 	follows  bool
-	need     string // every line that matches holds it
-	literal  int    // characters that have to be as they are
+	need     string   // every line that matches holds it
+	texts    []string // and these, in this order
+	expr     string
+	first    int // index of the first pattern with that expression
+	literal  int // characters that have to be as they are
 	re       func() *regexp.Regexp
 }
 
@@ -70,8 +74,16 @@ var (
 	archPrefixes = []string{"module: ", "Modules: ", "kmod: ", "module_64: ", "module_32: "}
 	// nameless is what the kernel writes where a module has no name.
 	nameless = "(missing .modinfo section or name field)"
-	// mild begins a text of KT-BTF after which the kernel goes on.
-	mild = "Kernel module BTF mismatch detected"
+	// unlike are texts that say more, or less, than their rows: the kernel goes on after the first; where it writes the second,
+	// it was the one that had to decompress.
+	unlike = []struct {
+		begin    string
+		severity Severity
+		errno    Errno
+	}{
+		{"Kernel module BTF mismatch detected", Warning, 0},
+		{"decompression failed", Error, EINVAL},
+	}
 )
 
 // matcher finds the patterns that a line may match without trying all: each pattern has one gram, four bytes of its literal text that
@@ -85,6 +97,15 @@ type matcher struct {
 // theMatcher is made once, when the first line is to be matched; each pattern is compiled when its literal text is met first.
 var theMatcher = sync.OnceValue(func() *matcher {
 	m := &matcher{patterns: makePatterns(), byGram: map[uint32][]int{}}
+	first := map[string]int{}
+	for i := range m.patterns {
+		p := &m.patterns[i]
+		k, ok := first[p.expr]
+		if !ok {
+			k, first[p.expr] = i, i
+		}
+		p.first = k
+	}
 	common := map[uint32]int{}
 	for i := range m.patterns {
 		need := m.patterns[i].need
@@ -121,13 +142,25 @@ func (m *matcher) candidates(line string) []int {
 			continue
 		}
 		for _, k := range m.byGram[g] {
-			if strings.Contains(line, m.patterns[k].need) {
+			if m.patterns[k].holds(line) {
 				list = append(list, k)
 			}
 		}
 	}
 	slices.Sort(list)
 	return slices.Compact(list)
+}
+
+// holds reports whether the pattern's texts are in the line, one after the other.
+func (p *pattern) holds(line string) bool {
+	for _, t := range p.texts {
+		i := strings.Index(line, t)
+		if i < 0 {
+			return false
+		}
+		line = line[i+len(t):]
+	}
+	return true
 }
 
 func makePatterns() []pattern {
@@ -141,10 +174,12 @@ func makePatterns() []pattern {
 				if !ok {
 					continue
 				}
-				p.entry, p.severity, p.in = i, e.Severity, t.In
+				p.entry, p.severity, p.errno, p.in = i, e.Severity, e.Errno, t.In
 				p.follows = n > 0
-				if strings.HasPrefix(f, mild) {
-					p.severity = Warning
+				for _, u := range unlike {
+					if strings.HasPrefix(f, u.begin) {
+						p.severity, p.errno = u.severity, u.errno
+					}
 				}
 				list = append(list, p)
 			}
@@ -155,7 +190,10 @@ func makePatterns() []pattern {
 				continue
 			}
 			if p, ok := newPattern(l.Format, l.Args); ok {
-				p.entry, p.severity, p.in, p.arch = i, cmp.Or(l.Severity, e.Severity), l.In, l.Arch
+				p.entry, p.severity, p.errno, p.in, p.arch = i, cmp.Or(l.Severity, e.Severity), cmp.Or(l.Errno, e.Errno), l.In, l.Arch
+				if p.severity < Error {
+					p.errno = 0
+				}
 				list = append(list, p)
 			}
 		}
@@ -182,6 +220,7 @@ func newPattern(format, args string) (pattern, bool) {
 			quote(&b, text)
 			p.literal += letters(text)
 			for _, part := range strings.FieldsFunc(text, unprintable) {
+				p.texts = append(p.texts, part)
 				if len(part) > len(p.need) {
 					p.need = part
 				}
@@ -216,7 +255,8 @@ func newPattern(format, args string) (pattern, bool) {
 	if len(p.need) < 4 {
 		return p, false // the kernel's word alone
 	}
-	p.re = lazily(b.String())
+	p.expr = b.String()
+	p.re = lazily(p.expr)
 	return p, true
 }
 
@@ -273,9 +313,15 @@ func match(line string) []Hit {
 func matchAll(line, prefix string) []Hit {
 	var hits []Hit
 	all := theMatcher()
+	done := map[int][]string{} // what an expression has captured: several rows have the same
 	for _, i := range all.candidates(line) {
 		p := &all.patterns[i]
-		if m := p.re().FindStringSubmatch(line); m != nil {
+		m, ok := done[p.first]
+		if !ok {
+			m = all.patterns[p.first].re().FindStringSubmatch(line)
+			done[p.first] = m
+		}
+		if m != nil {
 			hits = append(hits, p.hit(m[1:], prefix))
 		}
 	}
@@ -324,7 +370,7 @@ func (h *Hit) join(o *Hit) {
 // hit makes a Hit of what the pattern's groups hold.
 func (p *pattern) hit(groups []string, prefix string) Hit {
 	h := Hit{Entry: &Catalogue[p.entry], Severity: p.severity, In: p.in, Arch: p.arch, Follows: p.follows, score: 2 * p.literal}
-	h.Errno = h.Entry.Errno
+	h.Errno = p.errno
 	for i, v := range groups {
 		name := p.names[i]
 		switch {
@@ -351,9 +397,6 @@ func (p *pattern) hit(groups []string, prefix string) Hit {
 		if v != "" {
 			h.Args = append(h.Args, Arg{name, v})
 		}
-	}
-	if h.Severity < Error && h.Entry.Severity == Error {
-		h.Errno = 0
 	}
 	return h
 }

@@ -289,6 +289,32 @@ func TestALineThatFollowsBelongsToTheOneBefore(t *testing.T) {
 	}
 }
 
+// Kernels of kernel.org only warn of a missing CRC; the log shows it by what follows.
+func TestWhatTheKernelLetsPassIsSeen(t *testing.T) {
+	for log, want := range map[string]bool{
+		"x: no symbol version for module_layout":                                                                  false,
+		"x: no symbol version for module_layout\ny: loading out-of-tree module taints kernel.":                    false,
+		"x: no symbol version for module_layout\nx: loading out-of-tree module taints kernel.":                    true,
+		"x: no symbol version for foo":                                                                            true,
+		"x: no symbol version for foo\nx: Unknown symbol foo (err -22)":                                           false,
+		"x: module uses symbol (foo) from namespace NS, but does not import it.":                                  true,
+		"x: module uses symbol (foo) from namespace NS, but does not import it.\nx: Unknown symbol foo (err -22)": false,
+		"BPF: hdr_len not found": false,
+		"BPF: hdr_len not found\nfailed to validate module [x] BTF: -22":                                                   false,
+		"BPF: hdr_len not found\nKernel module BTF mismatch detected, BTF debug info may be unavailable for some modules":  true,
+		"x: disagrees about version of symbol foo":                                                                         false,
+		"insmod: ERROR: could not insert module x.ko: Invalid module format\nx: loading out-of-tree module taints kernel.": false,
+	} {
+		var l Log
+		if err := l.Read(strings.NewReader(log)); err != nil {
+			t.Fatal(err)
+		}
+		if got := l.Groups[0].Passed(); got != want {
+			t.Errorf("%q: got %v", log, got)
+		}
+	}
+}
+
 func TestPrefixesOfLogsAreTakenOff(t *testing.T) {
 	const line = "dummy: Unknown symbol foo (err -2)"
 	for _, p := range []string{"", "  ", "[   12.345678] ", "[   12.345678][ T1234] ", "[    1.0] ", "<4>", "<4>[   12.345678] ", "[Wed Nov 12 10:00:00 2025] ",
@@ -408,10 +434,10 @@ func TestErrnoTextsNameRowsOfTheirNumber(t *testing.T) {
 // A log of any length is read in bounded memory: what is kept is bounded.
 func TestALongLogIsCut(t *testing.T) {
 	var b strings.Builder
-	for i := range 3 * maxSymbols {
+	for i := range maxSymbols + 100 {
 		fmt.Fprintf(&b, "<4>x: Unknown symbol sym_%d (err -2)\n", i)
 	}
-	for i := range 2 * maxGroups {
+	for i := range maxGroups + 100 {
 		fmt.Fprintf(&b, "m%d: loading out-of-tree module taints kernel.\n", i)
 	}
 	b.WriteString("z: Unknown symbol " + strings.Repeat("y", 1<<20) + " (err -2)\nusb 1-1: hello\n\x00\xff\n")
@@ -420,7 +446,7 @@ func TestALongLogIsCut(t *testing.T) {
 		t.Fatal(err)
 	}
 	g := l.Groups[0]
-	if len(g.Symbols) != maxSymbols || g.More != 2*maxSymbols || g.Count != 3*maxSymbols || len(l.Groups) != maxGroups || l.Dropped == 0 || l.Lines != 3*maxSymbols+2*maxGroups+3 {
+	if len(g.Symbols) != maxSymbols || g.More != 100 || g.Count != maxSymbols+100 || len(l.Groups) != maxGroups || l.Dropped == 0 || l.Lines != maxSymbols+maxGroups+203 {
 		t.Errorf("got %d symbols and %d more of %d, %d groups, %d dropped, %d lines", len(g.Symbols), g.More, g.Count, len(l.Groups), l.Dropped, l.Lines)
 	}
 }
@@ -474,5 +500,56 @@ func BenchmarkLog(b *testing.B) {
 		if err := l.Read(strings.NewReader(text.String())); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+func TestEveryLineOfTheCatalogueIsWhole(t *testing.T) {
+	for i := range Lines {
+		l := &Lines[i]
+		if Lookup(l.Code) == nil {
+			t.Errorf("%q: no row %s", l.Format, l.Code)
+			continue
+		}
+		for _, p := range pieces(l.Format) {
+			if p.arg > len(names(l.Args)) {
+				t.Errorf("%s: %q wants argument %d of %q", l.Code, l.Format, p.arg, l.Args)
+			}
+		}
+		if _, ok := newPattern(l.Format, l.Args); !ok {
+			t.Errorf("%s: %q has no text of its own", l.Code, l.Format)
+		}
+	}
+}
+
+// The short cut to the patterns finds what a look at each finds.
+func TestCandidatesMissNothing(t *testing.T) {
+	m := theMatcher()
+	for _, c := range realLines {
+		var want, got []string
+		line := Unprefixed(c.line)
+		for i := range m.patterns {
+			if p := &m.patterns[i]; p.re().MatchString(line) {
+				want = append(want, p.expr)
+			}
+		}
+		for _, i := range m.candidates(line) {
+			if p := &m.patterns[i]; p.re().MatchString(line) {
+				got = append(got, p.expr)
+			}
+		}
+		if d := cmp.Diff(want, got); d != "" {
+			t.Errorf("%q (-want +got):\n%s", line, d)
+		}
+	}
+}
+
+func TestTheLineThatWeighsMostSpeaks(t *testing.T) {
+	var l Log
+	for _, s := range []string{"module: not signed with expected PKCS#7 message", "Loading of module with unsupported crypto is rejected"} {
+		l.Add(s)
+	}
+	l.Done()
+	if g := l.Groups[0]; len(l.Groups) != 1 || g.Severity != Error || g.Errno != EKEYREJECTED || !strings.HasPrefix(g.Line, "Loading") || g.Count != 2 {
+		t.Errorf("got %d groups, %s %s %q", len(l.Groups), g.Severity, g.Errno, g.Line)
 	}
 }

@@ -20,6 +20,8 @@ type Group struct {
 	More               int      // lines with symbols beyond those
 	// Refused says that a line follows which says that the symbol was refused.
 	Refused bool
+	// WentOn says that other lines follow from which it shows that the kernel went on.
+	WentOn bool
 
 	seen       map[string]bool
 	lastSymbol string
@@ -117,7 +119,7 @@ func (l *Log) Add(line string) {
 		l.flush()
 		l.put(g)
 	case l.pending != nil && l.pending.Entry == h.Entry:
-		l.pending.Last, l.pending.Count = g.Last, l.pending.Count+1
+		l.pending.add(g)
 	default:
 		l.flush()
 		l.pending = g
@@ -182,17 +184,30 @@ func (l *Log) put(n *Group) {
 		// The pieces of the line are kept, and with them the string that they are parts of: at most MaxLine bytes more than the line.
 		l.Groups = append(l.Groups, g)
 	} else {
-		g.Last, g.Count = n.Last, g.Count+n.Count
-		g.Severity = max(g.Severity, n.Severity)
-		if len(n.Also) == 0 {
-			g.Also = nil
-		}
+		g.add(n)
 	}
 	if n.Follows {
 		g.Refused = true
 	}
+	if v := l.index[groupKey{code: LayoutNoCRC, module: n.Module}]; v != nil && v != g && n.First-v.Last <= nearby {
+		v.WentOn = true
+	}
 	g.lastSymbol = n.Symbol
 	l.symbol(g, n.Symbol)
+}
+
+// add joins a later line of the group. The line that weighs most speaks for the group.
+func (g *Group) add(n *Group) {
+	if n.Severity > g.Severity {
+		g.Hit, g.Line = n.Hit, n.Line
+	}
+	if g.Tool == nil && g.Entry.Code == BTF && n.Severity < g.Severity {
+		g.WentOn = true
+	}
+	g.Last, g.Count = n.Last, g.Count+n.Count
+	if len(n.Also) == 0 {
+		g.Also = nil
+	}
 }
 
 func (l *Log) symbol(g *Group, name string) {
@@ -231,8 +246,17 @@ func (g *Group) Hint() string {
 	return h.Hint()
 }
 
-// Passed reports whether the kernel went on although the row is an error: it says so of a missing CRC and of a namespace by not saying
-// afterwards that the symbol is unknown.
+// Passed reports whether the kernel went on although the row is an error. Of a missing CRC and of a namespace it says so by not saying
+// afterwards that the symbol is unknown; of a missing CRC of module_layout by what it asks next; of BTF in words.
 func (g *Group) Passed() bool {
-	return g.Tool == nil && !g.Refused && slices.Contains([]Code{SymNoCRC, Namespace}, g.Entry.Code)
+	if g.Tool != nil {
+		return false
+	}
+	switch g.Entry.Code {
+	case SymNoCRC, Namespace:
+		return !g.Refused
+	case LayoutNoCRC, BTF:
+		return g.WentOn
+	}
+	return false
 }

@@ -138,6 +138,17 @@ func (t *Symtab) At(i int) Symbol {
 	return s
 }
 
+// Raw are the entries' bytes where each is a plain one: little-endian ELF64, 24 bytes. nil otherwise.
+func (t *Symtab) Raw() []byte {
+	if t.c32 || t.big {
+		return nil
+	}
+	return t.ents
+}
+
+// PlainShndx is st_shndx of an entry of Raw.
+func PlainShndx(b []byte) uint16 { return binary.LittleEndian.Uint16(b[6:]) }
+
 // All yields every entry in table order, entry 0 included.
 func (t *Symtab) All() iter.Seq[Symbol] {
 	return func(yield func(Symbol) bool) {

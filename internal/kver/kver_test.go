@@ -28,3 +28,20 @@ func TestRangesAreHalfOpen(t *testing.T) {
 		t.Error("open ends")
 	}
 }
+
+func TestUnionsHoldBoth(t *testing.T) {
+	for _, c := range []struct {
+		a, b Range
+		want string
+	}{
+		{Since(5, 4), Since(6, 1), "5.4+"}, {Until(5, 0), Since(5, 0), "all"}, {Between(V(5, 4), V(6, 0)), Until(5, 5), "before 6.0"},
+		{Between(V(5, 4), V(6, 0)), Between(V(6, 5), V(7, 0)), "5.4 to before 7.0"}, {All, Until(5, 0), "all"},
+	} {
+		if got := c.a.Union(c.b).String(); got != c.want {
+			t.Errorf("%v and %v: got %q want %q", c.a, c.b, got, c.want)
+		}
+		if got := c.b.Union(c.a).String(); got != c.want {
+			t.Errorf("%v and %v: got %q want %q", c.b, c.a, got, c.want)
+		}
+	}
+}

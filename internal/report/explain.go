@@ -131,6 +131,9 @@ func (p *explained) json(j *render.JSON) {
 	severity, errno := e.Severity, e.Errno
 	if g := p.group; g != nil {
 		severity, errno, hint, message = g.Severity, g.Errno, g.Hint(), g.Message()
+		if g.Passed() {
+			severity, errno = diag.Warning, 0
+		}
 		optional(j, "module", g.Module)
 		optional(j, "symbol", g.Symbol)
 		if len(g.Symbols) > 1 || g.More > 0 {
@@ -281,7 +284,9 @@ func (p *explained) row(row *render.Row) bool {
 	}
 	if g := p.group; g != nil {
 		mod, symbols, n, line = g.Module, g.Symbols, g.Count, g.Line
-		if g.Tool == nil {
+		if g.Passed() {
+			severity, errno = diag.Warning.String(), ""
+		} else if g.Tool == nil {
 			severity, errno = g.Severity.String(), g.Errno.Name()
 		}
 	}
@@ -301,4 +306,3 @@ func (p *explained) row(row *render.Row) bool {
 	row.TextStr(dash(line))
 	return row.Next()
 }
-

@@ -150,10 +150,17 @@ func (p *printer) group(r *Explain, x *explained) {
 	if len(g.Symbols) < 2 && g.Count > 1 {
 		p.field("seen", strconv.Itoa(g.Count)+" times")
 	}
-	if g.Passed() {
+	switch {
+	case g.WentOn && g.Entry.Code == diag.BTF:
+		p.field("note", "The line after it says that the kernel goes on without the BTF.")
+	case g.WentOn:
+		p.field("note", "Other lines of the module follow: the kernel let it pass, or the module was loaded again.")
+	case g.Passed():
 		p.field("note", "No line follows that says that the symbol is unknown: the kernel let it pass, or the log is cut.")
 	}
-	p.errno(g.Errno)
+	if !g.Passed() {
+		p.errno(g.Errno)
+	}
 	p.check(e)
 	for _, n := range x.relocs {
 		p.field("type", relocText(n))

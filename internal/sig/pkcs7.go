@@ -288,7 +288,8 @@ func algorithm(b []byte) (string, error) {
 
 // oid is an object identifier's dotted form.
 func oid(b []byte) string {
-	var dst []byte
+	var buf [64]byte
+	dst := buf[:0]
 	var n uint64
 	first := true
 	for _, c := range b {

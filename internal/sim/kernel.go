@@ -25,7 +25,7 @@ type Kernel struct {
 	// Seed other than 0 begins the module area at another page.
 	Seed uint64
 
-	window  window
+	windows []*window // the first is the machine's own, then one for each row of more
 	made    map[string]uint64
 	exports map[string]uint64 // addresses of what live modules export
 	live    []*Module         // newest first, as the kernel's list
@@ -295,7 +295,7 @@ func (k *Kernel) Unload(name string, force bool) (diag.Errno, string) {
 		k.T.Taints |= 1 << 3 // TAINT_FORCED_RMMOD
 	}
 	for i := range m.Regions {
-		k.window.free(m.Regions[i].Base)
+		k.free(m.Regions[i].Base)
 	}
 	for _, e := range m.Exports {
 		delete(k.exports, e)

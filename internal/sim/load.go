@@ -233,19 +233,11 @@ func (s *state) layoutAndAllocate() (diag.Errno, error) {
 	c := s.Load
 	s.lay(s.link.TextHead(), s.link.Prepend)
 	l := s.layout
-	u := usualOf(s.k.T.Arch)
-	w := &s.k.window
-	if w.end == 0 {
-		*w = window{start: u.start, end: u.end, guard: l.page}
-		if s.k.Seed != 0 { // as the kernel's own random offset: 1 to 1024 pages
-			w.start += (s.k.Seed*0x9e3779b97f4a7c15>>54 + 1) * l.page
-		}
-	}
 	total := uint64(0)
 	for k := range kinds {
 		total += l.counters[k]
 	}
-	room := w.end - w.start
+	room := s.k.room(l.region(Text), l.page)
 	if total > room || total > 64<<20+16*s.size {
 		if total <= room {
 			// More than is held in memory here for such a file, and possible: the answer is not made up.
@@ -263,7 +255,7 @@ func (s *state) layoutAndAllocate() (diag.Errno, error) {
 		size := (l.counters[k] + l.page - 1) &^ (l.page - 1)
 		at, ok := fixed[k]
 		if !ok {
-			if at, ok = w.alloc(size); !ok {
+			if at, ok = s.k.allocate(k, size, l.page); !ok {
 				return c.Fail(diag.Memory, fmt.Sprintf("there are no %d bytes left for modules", size)), nil
 			}
 		}
@@ -719,7 +711,7 @@ func (s *state) release() {
 	for i := range s.regions {
 		r := &s.regions[i]
 		if s.res.Module == nil || r.Kind.IsInit() {
-			s.k.window.free(r.Base)
+			s.k.free(r.Base)
 		}
 		s.k.give(r.mem)
 		r.mem = nil

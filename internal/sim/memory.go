@@ -77,30 +77,49 @@ type window struct {
 	start, end uint64
 	guard      uint64 // bytes left free behind each piece
 	used       []span // by address
+	from       int    // no gap before this one is larger than small
+	small      uint64
 }
 
 type span struct{ base, end uint64 }
 
 // alloc returns where n bytes go, or false. n is a multiple of the page size.
 func (w *window) alloc(n uint64) (uint64, bool) {
+	need := n + w.guard
+	first := 0
+	if need > w.small && w.from <= len(w.used) {
+		first = w.from // what lies before is too small
+	}
 	at := w.start
-	for i := range w.used {
-		if w.used[i].base >= at && w.used[i].base-at >= n+w.guard {
-			w.used = slices.Insert(w.used, i, span{at, at + n + w.guard})
+	if first > 0 {
+		at = w.used[first-1].end
+	}
+	for i := first; i < len(w.used); i++ {
+		if w.used[i].base-at >= need {
+			w.used = slices.Insert(w.used, i, span{at, at + need})
+			w.from = min(w.from, i)
 			return at, true
 		}
 		at = w.used[i].end
 	}
-	if at > w.end || n+w.guard > w.end-at {
+	if at > w.end || need > w.end-at {
 		return 0, false
 	}
-	w.used = append(w.used, span{at, at + n + w.guard})
+	w.used = append(w.used, span{at, at + need})
+	if need > w.small {
+		// Nothing before the end took it: no gap there has so much.
+		w.from, w.small = len(w.used), need-1
+	}
 	return at, true
 }
 
 // free gives a piece back.
 func (w *window) free(base uint64) {
-	w.used = slices.DeleteFunc(w.used, func(s span) bool { return s.base == base })
+	i, ok := slices.BinarySearchFunc(w.used, base, func(s span, at uint64) int { return cmp.Compare(s.base, at) })
+	if ok {
+		w.used = slices.Delete(w.used, i, i+1)
+		w.from = min(w.from, i)
+	}
 }
 
 // take returns n zero bytes, of memory that was given back where there is enough.

@@ -2,8 +2,10 @@ package sim
 
 import (
 	stdelf "debug/elf"
+	"slices"
 
 	"kotool/internal/arch"
+	"kotool/internal/kver"
 )
 
 // usual are a machine's addresses: where modules go, where the kernel's own symbols are, where it keeps temporary copies, and per-CPU data.
@@ -48,4 +50,74 @@ func usualOf(a *arch.Arch) usual {
 		return usual{0x10000000, 0x20000000, 0x10100000, 0x30000000, 0x10d00000}
 	}
 	return usual{0x40000000, 0x60000000, 0x10000000, 0x70000000, 0x20000000}
+}
+
+// more are the places where modules go when the first one is full, or where some kinds of their memory go.
+//
+// Source: arch/arm64/kernel/module.c, mm/init.c: module_init_limits; arch/arm/kernel/module.c, mm/init.c: module_alloc, execmem_arch_setup;
+// arch/loongarch/mm/init.c: execmem_arch_setup (7.2).
+var more = []struct {
+	machine    stdelf.Machine
+	in         kver.Range
+	kinds      []Kind // nil: all
+	instead    bool   // of the first place, not after it
+	start, end uint64
+}{
+	{stdelf.EM_AARCH64, kver.All, nil, false, 0xffff800000000000, 0xffff80007a000000},
+	{stdelf.EM_ARM, kver.All, nil, false, 0xe1000000, 0xff000000},
+	{stdelf.EM_LOONGARCH, kver.Since(6, 10), []Kind{Data, Rodata, RoAfterInit, InitData, InitRodata}, true, 0xffff800012008000, 0xffff800082008000},
+}
+
+// windowsOf are where a kind of memory goes, in the order in which they are tried.
+func (k *Kernel) windowsOf(kind Kind, page uint64) []*window {
+	a := k.T.Arch
+	if k.windows == nil {
+		u := usualOf(a)
+		w := &window{start: u.start, end: u.end, guard: page}
+		if k.Seed != 0 { // as the kernel's own random offset: 1 to 1024 pages
+			w.start += (k.Seed*0x9e3779b97f4a7c15>>54 + 1) * page
+		}
+		k.windows = []*window{w}
+		for i := range more {
+			k.windows = append(k.windows, &window{start: more[i].start, end: more[i].end, guard: page})
+		}
+	}
+	list := []*window{k.windows[0]}
+	for i := range more {
+		m := &more[i]
+		switch {
+		case m.machine != a.Machine || a.Class == stdelf.ELFCLASS32 != (a.Machine == stdelf.EM_ARM) || !k.has(m.in), m.kinds != nil && !slices.Contains(m.kinds, kind):
+		case m.instead:
+			list[0] = k.windows[i+1]
+		default:
+			list = append(list, k.windows[i+1])
+		}
+	}
+	return list
+}
+
+// allocate finds a place for memory of a kind.
+func (k *Kernel) allocate(kind Kind, size, page uint64) (uint64, bool) {
+	for _, w := range k.windowsOf(kind, page) {
+		if at, ok := w.alloc(size); ok {
+			return at, true
+		}
+	}
+	return 0, false
+}
+
+// room is the largest piece that memory of a kind could ever get, bytes.
+func (k *Kernel) room(kind Kind, page uint64) uint64 {
+	n := uint64(0)
+	for _, w := range k.windowsOf(kind, page) {
+		n = max(n, w.end-w.start)
+	}
+	return n
+}
+
+// free gives a piece back.
+func (k *Kernel) free(base uint64) {
+	for _, w := range k.windows {
+		w.free(base)
+	}
 }

@@ -1,5 +1,3 @@
-//go:build ignore
-
 package target
 
 import (
@@ -64,6 +62,9 @@ func (b *Builder) imageOf(path string, data []byte) error {
 		says = append(says, fmt.Sprintf("%d symbols", len(img.Exports)))
 	}
 	says = append(says, img.Notes...)
+	if b.t.Address == nil && b.t.Addresses == nil {
+		b.t.Address, b.t.AddressFrom = img.Address, path
+	}
 	b.say("image", path, "%s", strings.Join(says, ", "))
 	return nil
 }

@@ -53,24 +53,38 @@ func findings() []byte {
 			fmt.Fprintf(&b, "- errno: %s (%d)\n", e.Errno.Name(), int(e.Errno))
 		}
 		if e.Source != "" {
-			fmt.Fprintf(&b, "- kernel: `%s`\n", e.Source)
+			fmt.Fprintf(&b, "- kernel: `%s`", e.Source)
+			if e.Step != "" {
+				fmt.Fprintf(&b, ", step %s", e.Step)
+			}
+			b.WriteByte('\n')
 		}
-		for _, t := range e.Dmesg {
-			for line := range strings.SplitSeq(t.Format, "\n") {
-				fmt.Fprintf(&b, "- log (%s): `%s`\n", t.In, line)
+		for _, t := range e.Sayings() {
+			where := t.In.String()
+			if len(t.Arch) > 0 {
+				where += "; " + strings.Join(t.Arch, ", ")
+			}
+			for i, line := range strings.Split(t.Format, "\n") {
+				if i > 0 {
+					where = "then"
+				}
+				fmt.Fprintf(&b, "- log (%s): ``%s``\n", where, diag.Kmsg(line))
 			}
 		}
 		if e.Hint != "" {
-			fmt.Fprintf(&b, "- what to do: %s\n", plain(e.Hint))
+			fmt.Fprintf(&b, "- what to do: %s\n", marked(e.Plain(e.Hint)))
 		}
 		if e.Why != "" {
-			fmt.Fprintf(&b, "\n%s\n", e.Why)
+			fmt.Fprintf(&b, "\n%s\n", marked(e.Why))
 		}
+	}
+	fmt.Fprint(&b, "\n# Error numbers\n\nWhat insmod and modprobe make of the kernel's answer, and the checks that give it.\n\n| errno | insmod | modprobe | checks |\n|---|---|---|---|\n")
+	for i := range diag.ErrnoTexts {
+		t := &diag.ErrnoTexts[i]
+		fmt.Fprintf(&b, "| %s (%d) | %s | %s | %s |\n", t.Errno.Name(), int(t.Errno), t.Insmod, t.Modprobe, marked(t.Why))
 	}
 	return b.Bytes()
 }
 
-// plain replaces a format's arguments by words.
-func plain(format string) string {
-	return strings.NewReplacer("%[1]s", "MODULE", "%[2]s", "SYMBOL", "%[3]s", "NAME", "%[3]q", "NAME").Replace(format)
-}
+// marked is text whose angle brackets Markdown does not take for HTML.
+func marked(s string) string { return strings.NewReplacer("<", `\<`, "*", `\*`, "_", `\_`).Replace(s) }
