@@ -138,17 +138,30 @@ func newRelocs(g *global) *cobra.Command {
 }
 
 func newDump(g *global) *cobra.Command {
-	var names []string
+	var names, relocated []string
 	cmd := simple(g, "dump", "Dump a section in hexadecimal, with the relocations beside it",
-		"Dumps sections as readelf -x does. Beside each line stand the relocations that touch it: the\n__ksymtab of an unlinked module is all zeros, and this says what will be there.",
+		"Dumps sections as readelf -x does. Beside each line stand the relocations that touch it: the\n__ksymtab of an unlinked module is all zeros, and this says what will be there. --relocated shows\n"+
+			"what is there once a kernel has relocated the module: simulate-load's default kernel, with addresses\nthat are made up.",
 		`  kotool dump -x __ksymtab hello.ko
   kotool dump -x .modinfo -x .rodata hello.ko
-  kotool dump -x 3 hello.ko`,
-		whole(func(m *module.Module) report.Report { return report.NewDump(m, names) }))
+  kotool dump --relocated __ksymtab hello.ko`,
+		func(m *module.Module) (report.Report, error) {
+			if err := m.NeedSections(); err != nil {
+				return nil, err
+			}
+			if len(relocated) == 0 {
+				return report.NewDump(m, names), nil
+			}
+			r := report.NewDump(m, relocated)
+			if err := relocate(m, r.Relocated); err != nil {
+				return nil, err
+			}
+			return r, nil
+		})
 	cmd.Flags().StringArrayVarP(&names, "section", "x", nil, "the section, by name or index (repeatable)")
-	if err := cmd.MarkFlagRequired("section"); err != nil {
-		panic(err)
-	}
+	cmd.Flags().StringArrayVar(&relocated, "relocated", nil, "the same, as it is in memory after relocation (repeatable)")
+	cmd.MarkFlagsOneRequired("section", "relocated")
+	cmd.MarkFlagsMutuallyExclusive("section", "relocated")
 	return cmd
 }
 

@@ -1,6 +1,7 @@
 package report
 
 import (
+	"bytes"
 	"debug/elf"
 	"encoding/hex"
 	"errors"
@@ -12,6 +13,7 @@ import (
 	"kotool/internal/module"
 	"kotool/internal/reloc"
 	"kotool/internal/render"
+	"kotool/internal/sim"
 )
 
 // Dump is a section in hexadecimal, with the relocations that touch each line.
@@ -26,6 +28,8 @@ type dumped struct {
 	s    *kelf.Section
 	data bin.View
 	rels kelf.Targets
+
+	memory bool // after relocation
 }
 
 // NewDump reports the sections of these names or, where there is none of a name, with that index.
@@ -50,6 +54,26 @@ func NewDump(m *module.Module, which []string) *Dump {
 	return r
 }
 
+// Relocated shows the sections' bytes and addresses as they are in a snapshot, when relocation is done.
+func (r *Dump) Relocated(snap *sim.Snapshot) {
+	for i := range r.secs {
+		d := &r.secs[i]
+		for k := range snap.Sections {
+			x := &snap.Sections[k]
+			if x.Index != d.s.Index || x.Data == nil {
+				continue
+			}
+			s := *d.s
+			s.Addr, s.Size, s.Type = x.Addr, x.Size, elf.SHT_PROGBITS
+			d.s, d.data = &s, bin.New(bytes.Clone(x.Data), d.s.Off, r.m.File.Big)
+			d.memory = true
+		}
+		if !d.memory {
+			r.errs = append(r.errs, fmt.Errorf("section %d %q is not loaded", d.s.Index, d.s.Name))
+		}
+	}
+}
+
 // add takes a section. One that is cut short is among the file's problems; what is there is shown.
 func (r *Dump) add(i int) {
 	data, _ := r.m.File.Data(i)
@@ -58,7 +82,7 @@ func (r *Dump) add(i int) {
 		return
 	}
 	rels, _ := r.m.File.Targets(i)
-	r.secs = append(r.secs, dumped{&r.m.File.Sections[i], data, rels})
+	r.secs = append(r.secs, dumped{s: &r.m.File.Sections[i], data: data, rels: rels})
 }
 
 // Failed implements the interface of the commands: a section that is not there is a bad answer.
@@ -152,7 +176,7 @@ func (r *Dump) Text(out *render.Out, st *render.Style) {
 			out.Str("\n")
 			continue
 		}
-		out.B = st.Palette.Paint(out.B, render.RoleTitle, title+": "+strconv.FormatUint(d.data.Len(), 10)+" bytes at offset "+render.Hex(d.s.Off))
+		out.B = st.Palette.Paint(out.B, render.RoleTitle, title+": "+strconv.FormatUint(d.data.Len(), 10)+" bytes at "+d.where())
 		out.Str("\n")
 		for off := uint64(0); off < d.data.Len(); off += line {
 			b := d.data.Clip(off, line).Bytes()
@@ -198,6 +222,14 @@ func (r *Dump) Text(out *render.Out, st *render.Style) {
 			}
 		}
 	}
+}
+
+// where says where the bytes are.
+func (d *dumped) where() string {
+	if d.memory {
+		return render.Hex(d.s.Addr) + ", relocated"
+	}
+	return "offset " + render.Hex(d.s.Off)
 }
 
 // Tables implements Report.

@@ -13,6 +13,9 @@ type image struct {
 	s    *state
 	rels map[int][]elf.Rel
 	tr   reloc.Tracer
+
+	symtab  []byte // the symbol table, at symAddr
+	symAddr uint64
 }
 
 func (m *image) hdr(i int) *elf.Section { return &m.s.Load.Hdr[i] }
@@ -42,8 +45,14 @@ func (m *image) Relocs(i int) []elf.Rel {
 	}
 	tab := m.s.Load.F.RelocsOf(*h)
 	list := make([]elf.Rel, tab.Len())
-	for k := range list {
-		list[k] = tab.At(k)
+	if raw := tab.Raw(); raw != nil {
+		for k := range list {
+			list[k] = elf.PlainRel(raw[24*k:])
+		}
+	} else {
+		for k := range list {
+			list[k] = tab.At(k)
+		}
 	}
 	m.rels[i] = list
 	return list
@@ -71,6 +80,12 @@ func (m *image) entry(i uint32) []byte {
 		return nil
 	}
 	n := symSize(c.Word())
+	if at := m.Addr(c.Index.Sym); m.symtab == nil || m.symAddr != at {
+		m.symtab, m.symAddr = m.s.mem.at(at, c.Hdr[c.Index.Sym].Size), at
+	}
+	if off := uint64(i) * n; off+n <= uint64(len(m.symtab)) {
+		return m.symtab[off : off+n : off+n]
+	}
 	return m.s.mem.at(m.Addr(c.Index.Sym)+uint64(i)*n, n)
 }
 

@@ -169,8 +169,8 @@ func (s *state) frob() (diag.Errno, error) {
 		return 0, err
 	}
 	s.size = size
-	s.copyOf = make([]byte, (size+4095)&^4095)
-	copy(s.copyOf, b)
+	s.copyOf = s.k.takeDirty((size + 4095) &^ 4095)
+	clear(s.copyOf[copy(s.copyOf, b):])
 	s.temp = usualOf(s.k.T.Arch).temp
 	if f := s.req.Fixed; f != nil && f.Image != 0 {
 		s.temp = f.Image
@@ -716,4 +716,6 @@ func (s *state) release() {
 		s.k.give(r.mem)
 		r.mem = nil
 	}
+	s.k.give(s.copyOf) // nobody reads the file through the Load any more
+	s.copyOf = nil
 }

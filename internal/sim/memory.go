@@ -39,7 +39,10 @@ type area struct {
 func (a *area) end() uint64 { return a.base + uint64(len(a.bytes)) }
 
 // memory is what can be read and written: areas that do not overlap, by address.
-type memory struct{ areas []area }
+type memory struct {
+	areas []area
+	last  int // the area of the last hit: most come in a row
+}
 
 // add puts an area where nothing is yet.
 func (m *memory) add(base uint64, b []byte) error {
@@ -57,6 +60,12 @@ func (m *memory) add(base uint64, b []byte) error {
 
 // at returns n bytes at an address; nil where they are not all there.
 func (m *memory) at(addr, n uint64) []byte {
+	if m.last < len(m.areas) {
+		a := &m.areas[m.last]
+		if off := addr - a.base; off < uint64(len(a.bytes)) && n <= uint64(len(a.bytes))-off {
+			return a.bytes[off : off+n : off+n]
+		}
+	}
 	i, ok := slices.BinarySearchFunc(m.areas, addr, func(a area, at uint64) int { return cmp.Compare(a.base, at) })
 	if !ok {
 		i--
@@ -69,6 +78,7 @@ func (m *memory) at(addr, n uint64) []byte {
 	if off > uint64(len(a.bytes)) || n > uint64(len(a.bytes))-off {
 		return nil
 	}
+	m.last = i
 	return a.bytes[off : off+n : off+n]
 }
 
@@ -124,12 +134,17 @@ func (w *window) free(base uint64) {
 
 // take returns n zero bytes, of memory that was given back where there is enough.
 func (k *Kernel) take(n uint64) []byte {
+	b := k.takeDirty(n)
+	clear(b)
+	return b
+}
+
+// takeDirty is take without clearing.
+func (k *Kernel) takeDirty(n uint64) []byte {
 	for i := len(k.spare) - 1; i >= 0; i-- {
 		if b := k.spare[i]; uint64(cap(b)) >= n && uint64(cap(b)) < 4*n+64<<10 {
 			k.spare = slices.Delete(k.spare, i, i+1)
-			b = b[:n]
-			clear(b)
-			return b
+			return b[:n]
 		}
 	}
 	return make([]byte, n)
@@ -137,6 +152,9 @@ func (k *Kernel) take(n uint64) []byte {
 
 // give takes memory back.
 func (k *Kernel) give(b []byte) {
+	if len(b) == 0 {
+		return
+	}
 	if len(k.spare) >= 16 {
 		k.spare = slices.Delete(k.spare, 0, 1)
 	}

@@ -43,7 +43,7 @@ func usualOf(a *arch.Arch) usual {
 		}
 		return usual{0xffffffffc0000000, 0xffffffffe0000000, 0xffffffff80100000, 0xc000000000400000, 0xffffffff80d00000}
 	case stdelf.EM_LOONGARCH:
-		return usual{0xffff800002008000, 0xffff800012008000, 0x9000000000200000, 0xffff800020000000, 0x9000000000d00000}
+		return usual{0xffff800002008000, 0xffff800012008000, 0x9000000000200000, 0xffff8000c0000000, 0x9000000000d00000}
 	case stdelf.EM_SPARCV9:
 		return usual{0x10000000, 0xf0000000, 0x400000, 0x100000000, 0xd00000}
 	case stdelf.EM_PARISC:
@@ -64,7 +64,7 @@ var more = []struct {
 	start, end uint64
 }{
 	{stdelf.EM_AARCH64, kver.All, nil, false, 0xffff800000000000, 0xffff80007a000000},
-	{stdelf.EM_ARM, kver.All, nil, false, 0xe1000000, 0xff000000},
+	{stdelf.EM_ARM, kver.All, nil, false, 0xe8000000, 0xff000000},
 	{stdelf.EM_LOONGARCH, kver.Since(6, 10), []Kind{Data, Rodata, RoAfterInit, InitData, InitRodata}, true, 0xffff800012008000, 0xffff800082008000},
 }
 
