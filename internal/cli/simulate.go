@@ -162,13 +162,16 @@ type simulation struct {
 	style   *render.Style
 	trace   sim.Tracer
 	file    *os.File // of --trace-json
-	status  int
-	n       int
-	last    diag.Errno
-	loads   int
-	bad     int
-	machine stdelf.Machine
-	brief   bool
+
+	traceOut *render.Out
+	current  string // the file that is loaded
+	status   int
+	n        int
+	last     diag.Errno
+	loads    int
+	bad      int
+	machine  stdelf.Machine
+	brief    bool
 }
 
 // prepare makes the kernel.
@@ -486,7 +489,8 @@ func (s *simulation) play(cmd *cobra.Command, list []action) error {
 	s.out.Flush()
 	failed = s.out.Err()
 	if s.file != nil {
-		failed = errors.Join(failed, s.file.Close())
+		s.traceOut.Flush()
+		failed = errors.Join(failed, s.traceOut.Err(), s.file.Close())
 	}
 	if failed != nil {
 		return fmt.Errorf("writing: %w", failed)
@@ -510,7 +514,8 @@ func (s *simulation) openTrace() error {
 			return err
 		}
 		s.file = f
-		both = append(both, &report.JSONTrace{Out: render.NewWriter(func(b []byte) error { _, err := f.Write(b); return err }), Machine: machine})
+		s.traceOut = render.NewWriter(func(b []byte) error { _, err := f.Write(b); return err })
+		both = append(both, &report.JSONTrace{Out: s.traceOut, Machine: machine, File: func() string { return s.current }})
 	}
 	if len(both) > 0 {
 		s.trace = both
@@ -556,6 +561,7 @@ func (s *simulation) load(a *action, buffers *source.Buffers, expected bool) err
 	if src.Damage != nil {
 		return src.Damage
 	}
+	s.current = a.path
 	req := sim.RequestOf(src)
 	if a.m != nil {
 		if req, err = sim.Replay(s.rec, a.m, src, s.k.T.Arch); err != nil {

@@ -63,7 +63,7 @@ func (t *TextTrace) Emitted(s reloc.Slot) {
 type JSONTrace struct {
 	Out     *render.Out
 	Machine func() stdelf.Machine
-	File    string
+	File    func() string // that is loaded
 }
 
 var _ sim.Tracer = (*JSONTrace)(nil)
@@ -72,7 +72,7 @@ func (t *JSONTrace) event(kind string, write func(j *render.JSON)) {
 	j := render.NewJSON(t.Out)
 	j.Obj()
 	j.KStr("event", kind)
-	j.KStr("file", t.File)
+	j.KStr("file", t.File())
 	write(j)
 	j.End()
 	j.Done()
