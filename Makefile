@@ -8,7 +8,7 @@ DESTDIR ?=
 FUZZTIME ?= 20s
 TOOL := go tool -modfile=internal/tools/tools.mod
 
-.PHONY: help build test lint golden fuzz-short bench diff diff-short docs install clean
+.PHONY: help build test lint golden fuzz-short bench diff diff-short e2e docs install clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,6 +24,7 @@ lint: ## gofmt, vet, staticcheck, tidy modules, builds for other systems
 	@out=$$(gofmt -l cmd internal bench); if [ -n "$$out" ]; then echo "gofmt: $$out"; exit 1; fi
 	go vet ./...
 	go vet -tags difftest ./internal/difftest
+	go vet -tags e2e ./internal/e2e/...
 	$(TOOL) staticcheck ./...
 	go mod tidy -diff
 	for os in darwin windows; do GOOS=$$os go build -o /dev/null ./cmd/kotool; done
@@ -34,7 +35,7 @@ golden: ## rewrite the golden files of the tests; review the diff as code
 fuzz-short: ## each fuzz target for FUZZTIME
 	@for p in $$(go list ./...); do \
 	  for f in $$(go test -list '^Fuzz' $$p | grep '^Fuzz' || true); do \
-	    echo "$$p $$f"; go test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) $$p; \
+	    echo "$$p $$f"; go test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 1x $$p; \
 	  done; \
 	done
 
@@ -47,6 +48,9 @@ diff: ## differences from modinfo, modprobe, readelf and Module.symvers over who
 
 diff-short: ## the same on a sample
 	KOTOOL_EVERY=40 go test -tags difftest -count=1 -timeout 20m -v ./internal/difftest
+
+e2e: ## real kernels booted in QEMU, against simulate-load: errno, log, addresses, memory (KERNELS, separated as in PATH)
+	go test -tags e2e -count=1 -timeout 120m -v ./internal/e2e
 
 docs: ## manual pages, completions, docs/commands, docs/findings.md
 	SOURCE_DATE_EPOCH=1767225600 go run ./internal/tools/gendocs

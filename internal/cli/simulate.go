@@ -172,6 +172,7 @@ type simulation struct {
 	bad      int
 	machine  stdelf.Machine
 	brief    bool
+	word     bool // of a recording: what the kernel exports is known by its symbols only
 }
 
 // prepare makes the kernel.
@@ -206,6 +207,8 @@ func (s *simulation) prepare(cmd *cobra.Command) error {
 		if s.k, err = sim.Replayed(s.rec, &t.Target); err != nil {
 			return err
 		}
+		s.word = t.NoExports
+		t.NoExports = false // the recording has the kernel's symbols
 	} else {
 		s.k = sim.NewKernel(&t.Target)
 		s.k.Addr = t.Address
@@ -567,7 +570,7 @@ func (s *simulation) load(a *action, buffers *source.Buffers, expected bool) err
 		if req, err = sim.Replay(s.rec, a.m, src, s.k.T.Arch); err != nil {
 			return err
 		}
-		if s.t.NoExports {
+		if s.word {
 			s.k.T.Granted = sim.Grants(s.rec, req.Fixed)
 		}
 	} else {
@@ -593,7 +596,11 @@ func (s *simulation) load(a *action, buffers *source.Buffers, expected bool) err
 				r.Hash(snap)
 			}
 			if o.image != "" {
-				failed = writeImage(o.image, snap)
+				name := snap.Name
+				if a.m != nil {
+					name = a.m.Name
+				}
+				failed = writeImage(o.image, name, snap)
 			}
 		}
 	}
@@ -601,6 +608,9 @@ func (s *simulation) load(a *action, buffers *source.Buffers, expected bool) err
 	res := s.k.Load(req)
 	if a.m != nil && int(res.Errno) == a.m.Errno {
 		res.Assumes = nil // the kernel that was recorded has told
+	}
+	if a.m != nil && a.m.Errno != 0 && res.Module != nil {
+		s.k.Forget(res.Module) // what comes next was loaded without it
 	}
 	if failed != nil {
 		return failed
@@ -720,8 +730,7 @@ func relocate(m *module.Module, show func(*sim.Snapshot)) error {
 }
 
 // writeImage writes NAME.json, the section table, and NAME.bin, the bytes.
-func writeImage(dir string, snap *sim.Snapshot) error {
-	name := snap.Name
+func writeImage(dir, name string, snap *sim.Snapshot) error {
 	if name == "" || name != filepath.Base(name) || name == "." || name == ".." {
 		return fmt.Errorf("%q is no name for a file", name)
 	}

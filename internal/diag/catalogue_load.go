@@ -194,7 +194,9 @@ func init() {
 		elf(StructNone, "c2", "no .gnu.linkonce.this_module", "name", "there is no loaded section .gnu.linkonce.this_module: this is no module",
 			[]Text{{kver.Until(4, 12), "No module found in object"}, {kver.Since(4, 12), "%[1]s: No module found in object"}}),
 		elf(StructCount, "c2", "not one .gnu.linkonce.this_module", "name, count", "there are %[2]d sections .gnu.linkonce.this_module, not one",
-			[]Text{{kver.Until(6, 13), "module %[1]s: Only one .gnu.linkonce.this_module section must exist."}, {kver.Since(6, 13), "module %[1]s: Exactly one .gnu.linkonce.this_module section must exist."}}),
+			[]Text{{kver.Between(kver.Version{}, kver.Version{Major: 6, Minor: 12, Patch: 112}), "module %[1]s: Only one .gnu.linkonce.this_module section must exist."},
+				// Measured: 6.12.107 has the text above, 6.12.117 this one.
+				{kver.Between(kver.Version{Major: 6, Minor: 12, Patch: 112}, kver.Version{}), "module %[1]s: Exactly one .gnu.linkonce.this_module section must exist."}}),
 		elf(StructNobits, "c3", ".gnu.linkonce.this_module has no bytes", "name", ".gnu.linkonce.this_module is NOBITS", always("module %[1]s: .gnu.linkonce.this_module section must have a size set")),
 		elf(StructAlloc, "c4", ".gnu.linkonce.this_module is not loaded", "name", ".gnu.linkonce.this_module lacks SHF_ALLOC",
 			always("module %[1]s: .gnu.linkonce.this_module must occupy memory during process execution")),

@@ -3,6 +3,7 @@ package reloc
 import (
 	"cmp"
 	"debug/elf"
+	"fmt"
 
 	"kotool/internal/diag"
 	kelf "kotool/internal/elf"
@@ -338,7 +339,11 @@ func (l *ppc64Linker) makeStub(b []byte, at uint64, desc [3]uint64, name string)
 		}
 		rel := desc[0] - toc
 		if !fits(int64(rel), 32) {
-			l.log(levelErr, Overflow, "module_64: %s: Address of %s out of range of kernel_toc.", l.Name(), name)
+			where := name // %ps: the symbol there, or else the address
+			if a, ok := l.Kernel(name); !ok || a != desc[0] {
+				where = fmt.Sprintf("%#x", desc[0])
+			}
+			l.log(levelErr, Overflow, "module_64: %s: Address of %s out of range of kernel_toc.", l.Name(), where)
 			return false, nil
 		}
 		copy(words[:], []uint32{0xe98d0000 | uint32(l.t.PPC64.PacaTOC), 0x3d8c0000 | ha(rel), 0x398c0000 | uint32(rel&0xffff), 0x7d8903a6, 0x4e800420})

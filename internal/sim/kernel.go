@@ -110,6 +110,8 @@ type Fixed struct {
 	Names    map[string]uint64 // by name, for what Sections lacks
 	Percpu   uint64            // base of the per-CPU section; 0: not known
 	Image    uint64            // of the temporary copy of the file; 0: not known
+	// Missing are names that the kernel did not find.
+	Missing map[string]bool
 	// Symbol is the address of an undefined symbol, by its index and name; nil: not known.
 	Symbol func(index uint32, name string) (uint64, bool)
 }
@@ -294,6 +296,12 @@ func (k *Kernel) Unload(name string, force bool) (diag.Errno, string) {
 	if m.HasInit && !m.HasExit {
 		k.T.Taints |= 1 << 3 // TAINT_FORCED_RMMOD
 	}
+	k.Forget(m)
+	return 0, ""
+}
+
+// Forget takes a module out of the kernel whatever the rules say.
+func (k *Kernel) Forget(m *Module) {
 	for i := range m.Regions {
 		k.free(m.Regions[i].Base)
 	}
@@ -304,10 +312,9 @@ func (k *Kernel) Unload(name string, force bool) (diag.Errno, string) {
 	for _, n := range m.Uses {
 		if o := k.Module(n); o != nil {
 			o.Refs--
-			o.UsedBy = slices.DeleteFunc(o.UsedBy, func(s string) bool { return s == name })
+			o.UsedBy = slices.DeleteFunc(o.UsedBy, func(s string) bool { return s == m.Name })
 		}
 	}
-	delete(k.T.LiveModules, name)
+	delete(k.T.LiveModules, m.Name)
 	k.live = slices.DeleteFunc(k.live, func(x *Module) bool { return x == m })
-	return 0, ""
 }

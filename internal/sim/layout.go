@@ -306,15 +306,16 @@ func (s *state) isCore(y *elf.Symbol, all bool) bool {
 	return p.Region < 0 || !Kind(p.Region).IsInit()
 }
 
+// kallsymsAll are the kernels that distributions build with CONFIG_KALLSYMS_ALL: read in Debian's configurations of 5.10, 6.1 and 6.12.
+var kallsymsAll = map[stdelf.Machine]kver.Range{
+	stdelf.EM_X86_64: kver.All, stdelf.EM_AARCH64: kver.Since(6, 12), stdelf.EM_RISCV: kver.Since(6, 12), stdelf.EM_PPC64: kver.Since(6, 12),
+	stdelf.EM_S390: kver.Since(6, 12), stdelf.EM_LOONGARCH: kver.Since(6, 12),
+}
+
 // usualKallsymsAll is what distributions configure.
 func (s *state) usualKallsymsAll() bool {
-	switch s.Load.F.Header.Machine {
-	case stdelf.EM_ARM, stdelf.EM_386, stdelf.EM_MIPS:
-		return false
-	case stdelf.EM_S390:
-		return !s.Load.T.Version.IsZero() && s.Load.T.Version.Compare(kver.V(6, 12)) >= 0
-	}
-	return true
+	in, ok := kallsymsAll[s.Load.F.Header.Machine]
+	return ok && s.k.has(in)
 }
 
 func (s *state) smp() bool { return s.Load.T.Is("SMP") != compat.No }

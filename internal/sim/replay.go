@@ -66,6 +66,17 @@ func Replay(r *recording.Recording, m *recording.Module, src elf.Source, a *arch
 	}
 	fixed.Percpu, fixed.Image = tab.Bases(f)
 	if tab != nil {
+		// What the kernel did not find is 0: weak symbols.
+		fixed.Missing = map[string]bool{}
+		if syms, serr := f.Symbols(); serr == nil {
+			for i := 1; i < syms.Len(); i++ {
+				if y := syms.At(i); y.Undefined() {
+					if v, ok := tab.Value(i); ok && v == 0 {
+						fixed.Missing[string(syms.Name(y))] = true
+					}
+				}
+			}
+		}
 		fixed.Symbol = func(i uint32, _ string) (uint64, bool) {
 			v, ok := tab.Value(int(i))
 			return v, ok && v != 0
@@ -77,6 +88,9 @@ func Replay(r *recording.Recording, m *recording.Module, src elf.Source, a *arch
 // Grants says whether a recording's kernel has a symbol: by its symbols, or since the module that asks found it.
 func Grants(r *recording.Recording, fixed *Fixed) func(name []byte) bool {
 	return func(name []byte) bool {
+		if fixed != nil && fixed.Missing[string(name)] {
+			return false
+		}
 		if _, ok := r.Kernel(string(name)); ok {
 			return true
 		}

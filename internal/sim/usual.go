@@ -26,7 +26,7 @@ func usualOf(a *arch.Arch) usual {
 		if a.Class == stdelf.ELFCLASS32 {
 			return usual{0xd0000000, 0xe0000000, 0xc0000000, 0xe1000000, 0xc0d00000}
 		}
-		return usual{0xffffffff01000000, 0xffffffff80000000, 0xffffffff80000000, 0xff20000000400000, 0xffffffff80d00000}
+		return usual{0xffffffff04000000, 0xffffffff80000000, 0xffffffff80000000, 0xff20000000400000, 0xffffffff80d00000}
 	case stdelf.EM_ARM:
 		return usual{0xbf000000, 0xbfe00000, 0xc0108000, 0xe0a00000, 0xc0d00000}
 	case stdelf.EM_386:
