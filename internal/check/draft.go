@@ -8,6 +8,7 @@ package check
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"strings"
 
 	"kotool/internal/compat"
@@ -39,6 +40,8 @@ type Draft struct {
 	arch          string
 	vermagic      string
 	signed        bool
+	refusedPacked bool     // by the kernel's own decoder, and no other can unpack it
+	notes         []string // about the whole module
 	hasBTF        bool
 	noVersions    bool // in spite of its vermagic
 	extra         []diag.Finding
@@ -53,6 +56,9 @@ type Export struct {
 	Name string
 	compat.Export
 }
+
+// RefusedPacked reports whether the kernel's own decoder refuses the file, and no other could unpack it.
+func (d *Draft) RefusedPacked() bool { return d.refusedPacked }
 
 // Name is what the kernel calls the module.
 func (d *Draft) Name() string { return d.name }
@@ -156,6 +162,9 @@ func NewDraft(t *compat.Target, path string, src *source.Input, head []byte) (*D
 	d.hasBTF = m.File.Find(".BTF") > 0
 	d.noVersions = d.im.Versions == "none" && strings.Contains(d.vermagic+" ", " modversions ")
 	d.extra = append(d.extra, d.dirFinding()...)
+	if n := d.gplExports(); n > 0 && l.Kflags() {
+		d.notes = append(d.notes, fmt.Sprintf("%d of its exports are for GPL modules only, by __kflagstab, which kernels before 7.1 do not look at: here they are for everybody", n))
+	}
 	if len(d.suspicious) > 0 && path == "-" {
 		d.kept, lerr = src.ReadAll()
 		d.kept = bytes.Clone(d.kept)
@@ -169,6 +178,16 @@ func (d *Draft) this(m *module.Module) *thismod.Module {
 		return nil
 	}
 	return m.This()
+}
+
+func (d *Draft) gplExports() int {
+	n := 0
+	for i := range d.exports {
+		if d.exports[i].GPL {
+			n++
+		}
+	}
+	return n
 }
 
 // dirFinding compares the module's release with that of the directory that it lies in: lib/modules/RELEASE.
@@ -212,7 +231,12 @@ func (d *Draft) source(open func() (*source.Input, error)) (elf.Source, func(), 
 	return src, func() { _ = src.Close() }, nil
 }
 
-// Broken is the draft of a file whose compression is damaged: nothing in it is a module.
-func Broken(t *compat.Target, path string, err error) *Draft {
-	return &Draft{Path: path, t: *t, name: module.NameOfFile(path), NotModule: err}
+// Broken is the draft of a file whose compression is damaged: nothing in it is a module. head are the file's first bytes.
+func Broken(t *compat.Target, path string, err error, head []byte) *Draft {
+	d := &Draft{Path: path, t: *t, name: module.NameOfFile(path), NotModule: err}
+	if f := compat.CompressedFor(t, head); f != nil {
+		f.Severity, f.Errno = diag.Error, diag.EINVAL
+		d.extra, d.refusedPacked = append(d.extra, *f), true
+	}
+	return d
 }

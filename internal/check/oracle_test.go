@@ -22,7 +22,7 @@ func TestCheckSaysWhatRealKernelsDid(t *testing.T) {
 		t.Run(filepath.Base(path), func(t *testing.T) {
 			o := oracletest.Read(t, path)
 			equal, explained, wrong := 0, map[string]int{}, 0
-			for i := range o.Results {
+			for i := 0; i < len(o.Results); i += oracletest.Every {
 				r := &o.Results[i]
 				m := o.Manifest[r.ID]
 				if m.Params != "" || m.Flags != 0 || m.Syscall == "init" || slices.Contains(m.Pre, "dummy") {
@@ -43,7 +43,7 @@ func TestCheckSaysWhatRealKernelsDid(t *testing.T) {
 				t.Logf("explained: %d %s", k, why)
 			}
 			t.Logf("%s: equal %d, wrong %d", o.Kernel, equal, wrong)
-			if equal < 500 {
+			if equal < 500/oracletest.Every {
 				t.Errorf("only %d loads were compared", equal)
 			}
 		})

@@ -96,6 +96,11 @@ func (s *Session) Answer(d *Draft) (*report.Check, error) {
 		return r, s.simulateWhole(d, r, v, &t)
 	}
 	if !d.whole {
+		if d.refusedPacked {
+			f := &d.extra[0]
+			v.log(f.Dmesg)
+			v.refuse(f.Errno, diag.Lookup(f.Code).Stage, f.Step)
+		}
 		if d.NotModule != nil && r.Verdict == report.Loads {
 			f := diag.New(diag.NotModule, t.Version, d.NotModule.Error())
 			r.Findings = append(r.Findings, f)
@@ -130,6 +135,9 @@ func (s *Session) Answer(d *Draft) (*report.Check, error) {
 		v.doubt()
 	}
 	s.afterwards(d, r, v)
+	if note := duplicates(d, r.Findings); note != "" {
+		r.Notes = append(r.Notes, note)
+	}
 	r.Findings = append(r.Findings, d.extra...)
 	for i := range d.extra {
 		f := &d.extra[i]
@@ -145,6 +153,8 @@ func (s *Session) Answer(d *Draft) (*report.Check, error) {
 			v.refuse(f.Errno, diag.Lookup(f.Code).Stage, f.Step)
 		}
 	}
+	s.sameRelease(d, r)
+	forced(r)
 	s.says(d, r, &t)
 	return r, nil
 }
@@ -212,7 +222,13 @@ func (s *Session) symbols(d *Draft, r *report.Check, v *verdict, t *compat.Targe
 			lines = append(lines, o.Warning.Dmesg...)
 		}
 		if f := o.Finding; f != nil {
-			s.explain(f, imp, d, t)
+			if f.Code == diag.SymMissing && t.NoExports && s.T.Tree == nil {
+				// A few modules are all that is known of the kernel: that they do not use it says nothing.
+				r.Unknown++
+				v.doubt()
+				continue
+			}
+			s.explain(f, imp, t)
 			r.Findings = append(r.Findings, *f)
 			lines = append(lines, f.Dmesg...)
 			switch {
@@ -244,8 +260,10 @@ func (s *Session) symbols(d *Draft, r *report.Check, v *verdict, t *compat.Targe
 	if note := differ.text(r.CRCs, r.CRCsDiffer); note != "" {
 		r.Notes = append(r.Notes, note)
 	}
-	if note := trimmed(s.T, r.Findings); note != "" {
-		r.Notes = append(r.Notes, note)
+	for _, note := range []string{trimmed(s.T, r.Findings, len(d.im.Imports)), gplOnly(r.Findings, d.im.License)} {
+		if note != "" {
+			r.Notes = append(r.Notes, note)
+		}
 	}
 }
 
@@ -273,6 +291,9 @@ func (s *Session) simulateWhole(d *Draft, r *report.Check, v *verdict, t *compat
 // alone is a target of which a simulation changes nothing, and in which no module has that name yet, whatever has been given before.
 func alone(t *compat.Target) *compat.Target {
 	c := *t
+	if c.NoExports && c.Granted == nil {
+		c.Granted = func([]byte) bool { return true } // not the question here
+	}
 	c.Live, c.LiveModules = maps.Clone(t.Live), map[string]*compat.LiveModule{}
 	return &c
 }
@@ -290,13 +311,19 @@ func (s *Session) simulate(d *Draft, r *report.Check, v *verdict, t *compat.Targ
 		v.undefined(res.Undefined)
 	case res.Errno != 0 && (res.Stage == "layout_and_allocate" || res.Stage == "move_module" || res.Stage == "module_frob_arch_sections" || res.Stage == "apply_relocations" || res.Stage == "post_relocation"):
 		n := len(res.Findings)
-		if n == 0 {
-			v.refuse(res.Errno, res.Stage, res.Step)
+		if n == 0 || res.Findings[n-1].Severity != diag.Error {
+			if res.Stage != "module_frob_arch_sections" { // of which the judgement has said all that there is to say
+				v.refuse(res.Errno, res.Stage, res.Step)
+			}
 			break
 		}
 		f := res.Findings[n-1]
-		r.Findings = slices.DeleteFunc(r.Findings, func(x diag.Finding) bool { return x.Code == f.Code && x.Step == f.Step && len(x.Dmesg) == 0 })
-		r.Findings = append(r.Findings, f)
+		if k := slices.IndexFunc(r.Findings, func(x diag.Finding) bool { return x.Code == f.Code && x.Step == f.Step && len(x.Dmesg) == 0 }); k >= 0 {
+			x := &r.Findings[k] // it tells more of the cause, the simulation what the kernel says
+			x.Dmesg, x.Errno, x.Assumes = f.Dmesg, f.Errno, nil
+		} else {
+			r.Findings = append(r.Findings, f)
+		}
 		v.log(f.Dmesg)
 		v.refuse(res.Errno, stageOf(&f, res.Stage), res.Step)
 	}
@@ -337,9 +364,12 @@ func (s *Session) says(d *Draft, r *report.Check, t *compat.Target) {
 		not("struct module", "the kernel's size of it is not known")
 	}
 	if t.NoExports && t.Learned == nil {
-		not(fmt.Sprintf("%d symbols", len(d.im.Imports)), "what the kernel exports is not known")
+		not(count(len(d.im.Imports), "symbol"), "what the kernel exports is not known")
 	} else {
-		yes("%d symbols", len(d.im.Imports))
+		yes("%s", count(len(d.im.Imports)-r.Unknown, "symbol"))
+		if r.Unknown > 0 {
+			not(fmt.Sprintf("%s more", count(r.Unknown, "symbol")), "the evidence tells nothing of them")
+		}
 	}
 	switch {
 	case !t.ModVersions && t.NoExports && t.Learned == nil:
@@ -348,11 +378,11 @@ func (s *Session) says(d *Draft, r *report.Check, t *compat.Target) {
 	case d.im.Versions == "none":
 		not("CRCs", "the module has none")
 	default:
-		yes("%d CRCs", r.CRCs)
+		yes("%s", count(r.CRCs, "CRC"))
 	}
 	yes("licence")
 	yes("namespaces")
-	yes("%d exports", len(d.exports))
+	yes("%s", count(len(d.exports), "export"))
 	if d.modelled {
 		yes("relocations")
 		not("relocation range", "no layout; simulate-load makes one")
@@ -376,6 +406,7 @@ func (s *Session) says(d *Draft, r *report.Check, t *compat.Target) {
 	if d.assumed {
 		not("era", "by the rules of "+d.t.Version.String()+", for which the module was built")
 	}
+	r.Notes = append(r.Notes, d.notes...)
 	if d.noVersions {
 		r.Notes = append(r.Notes, "the module carries no symbol versions although its vermagic says modversions: it was built without Module.symvers")
 	}

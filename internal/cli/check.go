@@ -258,6 +258,7 @@ func (o *checkOptions) run(cmd *cobra.Command, args []string) error {
 	for _, a := range args {
 		o.recursive = o.recursive || a != "-" && isDirectory(a)
 	}
+	defer spareCollections()()
 	targets, err := o.targets(limit, o.workers(cmd), o.fallback(args))
 	if err != nil {
 		return err
@@ -279,7 +280,7 @@ func (o *checkOptions) run(cmd *cobra.Command, args []string) error {
 	progress := o.progress(cmd.Name())
 	defer progress.stop()
 	if o.recursive || len(args) > manyModules {
-		defer spareCollections()()
+		limitMemory()
 	}
 	err = scan.Stream(cmd.Context(), o.workers(cmd), o.paths(args), func() *source.Buffers { return &source.Buffers{} },
 		func(_ context.Context, pool *source.Buffers, it input, _ func([]byte) error) *draft {
@@ -307,17 +308,22 @@ func (o *checkOptions) run(cmd *cobra.Command, args []string) error {
 	return nil
 }
 
-// spareCollections makes the collector wait until the heap has some size: little of what is allocated lives long, but fresh memory costs too.
-// The result undoes it.
+// spareCollections makes the collector wait until the heap has some size: little of what is allocated lives long, but fresh memory costs too, so
+// that it may not grow for long either. The result undoes it.
 func spareCollections() func() {
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
 	percent := debug.SetGCPercent(400)
-	limit := debug.SetMemoryLimit(max(48<<20, int64(m.HeapAlloc)*3) + 16<<20)
+	limit := debug.SetMemoryLimit(-1)
 	return func() {
 		debug.SetGCPercent(percent)
 		debug.SetMemoryLimit(limit)
 	}
+}
+
+// limitMemory tells the collector how much there may be, by what the evidence takes.
+func limitMemory() {
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	debug.SetMemoryLimit(max(48<<20, int64(m.HeapAlloc)*3) + 16<<20)
 }
 
 // settle looks at the flags.
@@ -348,7 +354,11 @@ func (o *checkOptions) draft(targets []*compat.Target, pool *source.Buffers, it 
 		if _, broken := errors.AsType[*source.StreamError](err); broken {
 			d := &draft{} // a broken xz, say: no module
 			for _, t := range targets {
-				d.list = append(d.list, check.Broken(t, it.path, err))
+				one := check.Broken(t, it.path, err, headOf(it.path))
+				if errors.Is(err, source.ErrWindow) && !one.RefusedPacked() {
+					return &draft{err: err} // ours is the limit, not the kernel's
+				}
+				d.list = append(d.list, one)
 			}
 			return d
 		}
@@ -400,6 +410,7 @@ type checker struct {
 	modules  int
 	bad      int
 	unsure   int
+	warned   int // load, with a warning
 	troubled int
 }
 
@@ -465,6 +476,10 @@ func (c *checker) answer(p pending) {
 			c.bad++
 		case report.Undecided:
 			c.unsure++
+		case report.Loads:
+			if r.Warned() {
+				c.warned++
+			}
 		}
 	}
 	c.out.results(list, worst != statusGood)
@@ -491,7 +506,14 @@ func (c *checker) finish(audit bool) error {
 			summary = "no modules are in this directory\n"
 			c.status = worse(c.status, statusTrouble)
 		case c.bad+c.unsure+c.troubled == 0:
-			summary = fmt.Sprintf("all %d modules load\n", n)
+			summary = fmt.Sprintf("all %d modules load", n)
+			if n == 1 {
+				summary = "the one module loads"
+			}
+			if c.warned > 0 {
+				summary += fmt.Sprintf(", %d with warnings", c.warned)
+			}
+			summary += "\n"
 		default:
 			summary = fmt.Sprintf("%d of %d modules would not load", c.bad, n)
 			if c.unsure > 0 {

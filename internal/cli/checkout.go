@@ -143,6 +143,7 @@ type checkText struct {
 	checkOutput
 	audit  func() bool
 	matrix *report.Matrix
+	first  []*report.Check // the answers about the first module, for a matrix
 }
 
 func (c *checkText) results(list []*report.Check, bad bool) {
@@ -151,12 +152,15 @@ func (c *checkText) results(list []*report.Check, bad bool) {
 			c.matrix = report.NewMatrix(list)
 		}
 		c.matrix.Add(list)
+		if c.n++; c.n == 1 {
+			c.first = list
+		}
 		if !list[0].Verbose {
 			return
 		}
 	}
 	for _, r := range list {
-		if c.audit() && !bad && !r.Verbose {
+		if c.audit() && !bad && !r.Verbose && !r.Warned() {
 			continue
 		}
 		r.Text(c.out, c.style)
@@ -170,6 +174,13 @@ func (c *checkText) finish(summary string) error {
 	if c.matrix != nil {
 		for _, t := range c.matrix.Tables() {
 			t.Text(c.out, c.style)
+		}
+		// Of one module there is room for the reasons as well.
+		for _, r := range c.first {
+			if c.n == 1 && !r.Verbose && r.Verdict != report.Loads {
+				c.out.Str("\n")
+				r.TextFor(c.out, c.style)
+			}
 		}
 	}
 	c.out.Str(summary)

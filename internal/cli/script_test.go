@@ -38,6 +38,9 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"certificate": certificate,
+			"mutate":      mutateModule,
+			"pack":        pack,
 			// status N prog args...: the exit status must be N; stdout and stderr are kept as by exec.
 			"status": func(ts *testscript.TestScript, neg bool, args []string) {
 				if neg || len(args) < 2 {

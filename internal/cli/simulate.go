@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -192,7 +193,7 @@ func (s *simulation) prepare(cmd *cobra.Command) error {
 	if len(o.against) == 1 {
 		against, fallback = o.against[0], nil
 	}
-	o.link = o.withDeps || o.all
+	o.link = o.withDeps || o.all || o.script != "" || slices.ContainsFunc(cmd.Flags().Args(), bare)
 	t, err := o.build(against, s.limit, max(1, o.workers(cmd)), fallback)
 	if err != nil {
 		return err
@@ -240,6 +241,11 @@ func (s *simulation) prepare(cmd *cobra.Command) error {
 	}
 	s.info = checkTarget(t)
 	return nil
+}
+
+// bare reports whether an operand can be a module's name.
+func bare(a string) bool {
+	return !source.IsModuleName(a) && !strings.ContainsAny(a, "=/")
 }
 
 func (s *simulation) printSteps() error {

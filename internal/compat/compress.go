@@ -23,40 +23,94 @@ var xzFilters = map[uint64]string{4: "XZ_DEC_X86", 5: "XZ_DEC_POWERPC", 7: "XZ_D
 
 // CompressedFor judges a compressed file as the kernel's own decoder does, by its headers. It returns nil where there is nothing to say.
 //
-// Source: kernel/module/decompress.c; lib/xz/xz_dec_stream.c: dec_stream_header, dec_block_header.
+// Source: kernel/module/decompress.c; lib/xz/xz_dec_stream.c: dec_stream_header, dec_block_header; lib/zstd/decompress/zstd_decompress.c.
 func CompressedFor(t *Target, head []byte) *diag.Finding {
-	if !bytes.HasPrefix(head, []byte("\xfd7zXZ\x00")) || len(head) < 24 || !t.has(kver.Since(5, 17)) || t.Is("MODULE_DECOMPRESS") == No {
+	if t.Is("MODULE_DECOMPRESS") == No {
 		return nil
 	}
-	text := ""
+	if bytes.HasPrefix(head, []byte("\x28\xb5\x2f\xfd")) {
+		return zstdFor(t, head)
+	}
+	if !bytes.HasPrefix(head, []byte("\xfd7zXZ\x00")) || len(head) < 24 || !t.has(kver.Since(5, 17)) {
+		return nil
+	}
+	got := ""
 	switch check := head[7] & 15; check {
 	case 0, 1: // none, CRC32
 	case 4:
-		text = "CRC64"
+		got = "check CRC64"
 	case 10:
-		text = "SHA-256"
+		got = "check SHA-256"
 	default:
-		text = fmt.Sprintf("number %d", check)
+		got = fmt.Sprintf("check number %d", check)
 	}
-	if text != "" {
-		text = "the xz stream has check " + text + ", the kernel's decoder takes none or CRC32"
-	} else if bad := xzBadFilter(t, head[12:]); bad != "" {
-		text = bad
-	}
-	if text == "" {
-		return nil
+	text := "the xz stream has " + got + ", the kernel's decoder takes none or CRC32"
+	if got == "" {
+		if got, text = xzBadFilter(t, head[12:]); got == "" {
+			return nil
+		}
 	}
 	f := diag.New(diag.Compress, t.Version, text, xzOptionsError)
 	f.Step = "1.8"
 	f.Certain = &yes
-	f.Want, f.Got = "check none or CRC32, LZMA2", text[len("the xz stream has "):]
+	f.Want, f.Got = "check none or CRC32, LZMA2", got
+	return &f
+}
+
+// The zstd decoder's answers, and the largest window that it takes, in bytes. Source: include/linux/zstd_errors.h, lib/zstd/decompress.
+const (
+	zstdTooLarge   = 16
+	zstdDictionary = 32
+	zstdWindow     = 1 << 27
+)
+
+// zstdFor looks at the header of a zstd frame. Source: RFC 8878, 3.1.1.1.
+func zstdFor(t *Target, head []byte) *diag.Finding {
+	if !t.has(kver.Since(6, 2)) || len(head) < 18 {
+		return nil
+	}
+	flags, b := head[4], head[5:]
+	window := uint64(0)
+	single := flags&0x20 != 0
+	if !single {
+		base := uint64(1) << (10 + b[0]>>3)
+		window, b = base+base/8*uint64(b[0]&7), b[1:]
+	}
+	dict := uint64(0)
+	for i := range [...]int{0, 1, 2, 4}[flags&3] {
+		dict |= uint64(b[i]) << (8 * i)
+	}
+	b = b[[...]int{0, 1, 2, 4}[flags&3]:]
+	if single {
+		for i := range [...]int{1, 2, 4, 8}[flags>>6] {
+			window |= uint64(b[i]) << (8 * i)
+		}
+		if flags>>6 == 1 {
+			window += 256
+		}
+	}
+	var f diag.Finding
+	switch {
+	case window > zstdWindow:
+		f = diag.New(diag.Compress, t.Version, fmt.Sprintf("the zstd frame asks for a window of %d MiB, the kernel's decoder takes %d MiB", window>>20, zstdWindow>>20), zstdTooLarge)
+		f.Dmesg = []string{fmt.Sprintf("ZSTD-decompression failed with status %d", zstdTooLarge)}
+		f.Want, f.Got = fmt.Sprintf("a window of %d MiB at most", zstdWindow>>20), fmt.Sprintf("%d MiB", window>>20)
+	case dict != 0:
+		f = diag.New(diag.Compress, t.Version, fmt.Sprintf("the zstd frame was made with dictionary %d, and the kernel's decoder has none", dict), zstdDictionary)
+		f.Dmesg = []string{fmt.Sprintf("ZSTD-decompression failed with status %d", zstdDictionary)}
+		f.Want, f.Got = "no dictionary", fmt.Sprintf("dictionary %d", dict)
+	default:
+		return nil
+	}
+	f.Hint, f.Certain = "compress it as modules_install does: zstd -T0 --rm (no --long, no -D)", &yes
+	f.Step = "1.8"
 	return &f
 }
 
 // xzBadFilter looks at the first block's filters.
-func xzBadFilter(t *Target, block []byte) string {
+func xzBadFilter(t *Target, block []byte) (got, text string) {
 	if len(block) < 8 || block[0] == 0 {
-		return ""
+		return "", ""
 	}
 	flags := block[1]
 	size := (int(block[0]) + 1) * 4
@@ -81,18 +135,18 @@ func xzBadFilter(t *Target, block []byte) string {
 	for range flags&3 + 1 {
 		id, n := number(), number()
 		if n > uint64(len(b)) {
-			return ""
+			return "", ""
 		}
 		b = b[n:]
 		switch option := xzFilters[id]; {
 		case id == 0x21:
 		case option == "":
-			return fmt.Sprintf("the xz stream has filter %#x, which the kernel's decoder does not know", id)
+			return fmt.Sprintf("filter %#x", id), fmt.Sprintf("the xz stream has filter %#x, which the kernel's decoder does not know", id)
 		case t.Is(option) == No:
-			return fmt.Sprintf("the xz stream has filter %#x, for which the kernel lacks CONFIG_%s", id, option)
+			return fmt.Sprintf("filter %#x", id), fmt.Sprintf("the xz stream has filter %#x, for which the kernel lacks CONFIG_%s", id, option)
 		}
 	}
-	return ""
+	return "", ""
 }
 
 // decompress replaces the file by what is in it, as the kernel does for MODULE_INIT_COMPRESSED_FILE.

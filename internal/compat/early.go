@@ -336,7 +336,14 @@ func (l *Load) layoutCRC() diag.Errno {
 	v := l.VersionOf("module_layout")
 	switch format := l.versionsFormat(); {
 	case format == "none":
-		return l.forced("module_layout", func() *diag.Finding { return l.finding(diag.NoVersions, l.infoName()) })
+		return l.forced("module_layout", func() *diag.Finding {
+			f := l.finding(diag.NoVersions, l.infoName())
+			if l.Flags&IgnoreModVersions != 0 {
+				f.Message = "symbol versions are not to be looked at, and the kernel wants them"
+				f.Hint = "only a kernel with CONFIG_MODULE_FORCE_LOAD passes over them"
+			}
+			return f
+		})
 	case !v.Found && format == "basic":
 		f := l.finding(diag.LayoutNoCRC, l.infoName())
 		f.Assumes = l.T.missingAssumes()

@@ -455,12 +455,18 @@ func (l *Load) oneSymtab() (diag.Errno, error) {
 		}
 	}
 	if n != 1 {
-		return l.fail(diag.Stripped, l.infoName()), nil
+		return l.stripped(), nil
 	}
 	if l.T.has(till613) {
 		l.Index.Str = int(l.Hdr[l.Index.Sym].Link)
 	}
 	return 0, nil
+}
+
+func (l *Load) stripped() diag.Errno {
+	f := l.finding(diag.Stripped, l.infoName())
+	f.Hint, f.Certain = "copy or build it again; strip --strip-debug is the furthest that one may go", &yes
+	return f.Errno
 }
 
 func (l *Load) symtabLink() (diag.Errno, error) {
@@ -547,7 +553,7 @@ func (l *Load) setupInfo() (diag.Errno, error) {
 	}
 	if l.Index.Sym == 0 {
 		l.step = "d1"
-		return l.fail(diag.Stripped, l.infoName()), nil
+		return l.stripped(), nil
 	}
 	l.step = "c2"
 	if l.Index.Mod = mod; mod == 0 {

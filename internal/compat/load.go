@@ -119,9 +119,6 @@ func (l *Load) finding(code diag.Code, args ...any) *diag.Finding {
 // fail is finding for what ends the load.
 func (l *Load) fail(code diag.Code, args ...any) diag.Errno { return l.finding(code, args...).Errno }
 
-// section is a section header that exists.
-func (l *Load) section(i int) *elf.Section { return &l.Hdr[i] }
-
 // bytes are n bytes of the kernel's copy of the file, as far as there are so many.
 func (l *Load) bytes(off, n uint64) []byte {
 	size := l.src.Size()

@@ -4,6 +4,7 @@ import (
 	stdelf "debug/elf"
 	"encoding/binary"
 	"fmt"
+	"strings"
 
 	"kotool/internal/diag"
 	"kotool/internal/elf"
@@ -70,6 +71,7 @@ func (l *Load) Relocs() (modelled bool) {
 	syms := l.Symbols()
 	state := l.symbolStates(syms)
 	touch := touches{l: l, more: map[uint32]int8{}}
+	bad, wrong := 0, 0 // relocations of types that are not taken, and the finding about them
 	for _, i := range l.Applied() {
 		s := &l.Hdr[i]
 		if s.Flags&shfRelaLivepatch != 0 {
@@ -94,8 +96,11 @@ func (l *Load) Relocs() (modelled bool) {
 			r := tab.At(k)
 			w := touch.of(r.Type)
 			if w < 0 {
-				l.badType(i, k, r, syms, x86)
-				break
+				if bad++; bad == 1 {
+					l.badType(i, k, r, syms)
+					wrong = len(l.Findings) - 1
+				}
+				continue
 			}
 			if w == 0 {
 				continue
@@ -138,6 +143,9 @@ func (l *Load) Relocs() (modelled bool) {
 		if len(l.Suspicious) >= 8 {
 			break
 		}
+	}
+	if bad > 1 {
+		l.Findings[wrong].Message += fmt.Sprintf("; %d more are of types that it does not take", bad-1)
 	}
 	return true
 }
@@ -256,28 +264,44 @@ func (l *Load) strangeSymbol(sec, entry int, r elf.Rel, state uint8, t *elf.Symt
 }
 
 // badType is a relocation that the loader does not take.
-func (l *Load) badType(sec, entry int, r elf.Rel, t *elf.Symtab, x86 bool) {
+func (l *Load) badType(sec, entry int, r elf.Rel, t *elf.Symtab) {
 	s := &l.Hdr[sec]
-	name := reloc.Name(l.F.Header.Machine, r.Type)
-	if name == "" {
-		name = "type"
-	}
+	m := l.F.Header.Machine
+	name := reloc.Name(m, r.Type)
 	where, _ := l.nameOf(int(s.Info))
 	symbol := ""
 	if int64(r.Sym) < int64(t.Len()) {
 		symbol = string(l.F.DisplayName(t, t.At(int(r.Sym))))
 	}
-	f := diag.New(diag.RelocType, l.T.Version, fmt.Sprintf("%d %s", r.Type, name), fmt.Sprintf("%s+%#x", where, r.Off), symbol, "", 0)
+	f := diag.New(diag.RelocType, l.T.Version, strings.TrimSpace(fmt.Sprintf("%d %s", r.Type, name)), fmt.Sprintf("%s+%#x", where, r.Off), symbol, "", 0)
 	f.Dmesg, f.Step = nil, "2.8"
 	f.Where = diag.In(where, int(s.Info)).EntryNo(entry)
 	f.Where.Symbol = symbol
-	h := reloc.Lookup(l.F.Header.Machine, l.F.Class, r.Type)
-	if h.Loader && !h.Since.IsZero() {
+	machine := "machine"
+	if l.F.Arch != nil {
+		machine = l.F.Arch.Name
+	}
+	f.Message = fmt.Sprintf("relocation of type %d %s at %s+%#x (%s): the %s loader does not take it", r.Type, dash(name), where, r.Off, dash(symbol), machine)
+	h := reloc.Lookup(m, l.F.Class, r.Type)
+	switch {
+	case h.Loader && !h.Since.IsZero():
+		f.Message = fmt.Sprintf("relocation of type %d %s at %s+%#x (%s): the %s loader takes it from %s on", r.Type, name, where, r.Off, dash(symbol), machine, h.Since)
 		f.Want = "a kernel of " + h.Since.String() + " or later"
+		f.Hint, f.Certain = "a newer toolchain emits it: build the module with the compiler and binutils that the kernel was built with", new(bool)
+	case strings.Contains(name, "GOT"):
+		f.Message = fmt.Sprintf("relocation of type %d %s at %s+%#x (%s): the %s loader takes no such GOT relocation", r.Type, name, where, r.Off, dash(symbol), machine)
+		f.Hint, f.Certain = "the code was built with -fpic or -fpie: add -fno-pic (KCFLAGS), or use the kernel's own flags (kbuild)", &yes
 	}
 	f.Got = name
 	l.Findings = append(l.Findings, f)
 	l.suspect("relocation %d of section %d has type %d", entry, sec, r.Type)
+}
+
+func dash(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return s
 }
 
 // StructOffsets compares where the module's struct module has its init and exit with the kernel's.

@@ -280,6 +280,14 @@ func (r *Resolver) Resolve(sym *Import) Outcome {
 			f.Hint = "a module named " + im.Name + " can never use it"
 			f.Certain = &yes
 		}
+		if !strings.HasPrefix(e.Namespace, "module:") {
+			ns := e.Namespace
+			if t.has(kver.Since(6, 13)) {
+				ns = `"` + ns + `"`
+			}
+			f.Hint = "add MODULE_IMPORT_NS(" + ns + ") to the module's source"
+			f.Certain = &yes
+		}
 		if t.Is("MODULE_ALLOW_MISSING_NAMESPACE_IMPORTS") == Yes {
 			f.Severity, f.Errno, f.Dmesg = diag.Warning, 0, f.Dmesg[:1]
 		}
@@ -314,8 +322,8 @@ func (t *Target) provider(sym *Import, not string) (Export, bool) {
 	}
 	name := []byte(sym.Name)
 	e, row, ok := t.find(name, not)
-	if sym.row = row + 1; !ok && t.Granted != nil && t.Granted(bytes.Clone(name)) {
-		return Export{}, true
+	if sym.row = row + 1; !ok {
+		return t.beyond(name)
 	}
 	return e, ok
 }
@@ -337,6 +345,11 @@ func Duplicate(name, symbol string, t *Target) *diag.Finding {
 	f := diag.New(diag.DupExport, t.Version, name, symbol, e.OwnerName())
 	f.Where = diag.Sym(symbol)
 	f.Got = e.OwnerName()
+	if e.Owner == "" {
+		f.Hint = "the driver is built into this kernel: the file is not needed"
+	} else {
+		f.Hint = e.Owner + " and this module cannot be loaded together: unload it first"
+	}
 	if _, live := t.Live[symbol]; e.Owner != "" && !live {
 		// Only a row about a module that may not be loaded at all.
 		f.Severity, f.Errno, f.Dmesg = diag.Warning, 0, nil

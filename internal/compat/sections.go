@@ -245,6 +245,9 @@ func (l *Load) ksymSize() uint64 {
 // oneTable is the form of exports since 7.1: one table, flags beside it. Source: kernel/module/main.c: find_module_sections.
 var oneTable = kver.Since(7, 1)
 
+// Kflags reports whether the module's exports are in the form of 7.1 and the kernel is older.
+func (l *Load) Kflags() bool { return !l.T.has(oneTable) && l.findSec("__kflagstab") != 0 }
+
 // FindSections is find_module_sections and what follows it, as far as it can fail: constructors, exports without flags or CRCs, namespaces.
 //
 // Source: kernel/module/main.c: find_module_sections, check_export_symbol_sections, check_export_symbol_versions, setup_modinfo.
@@ -266,6 +269,9 @@ func (l *Load) FindSections() (diag.Errno, error) {
 		l.step = "i5"
 		if exports > 0 && l.findSec("__kflagstab") == 0 {
 			f := l.finding(diag.NoFlags, l.Mod, exports)
+			if gpl := l.objs("__ksymtab_gpl", l.ksymSize()); gpl > 0 {
+				f.Message += fmt.Sprintf("; it has %d more in __ksymtab_gpl, as kernels before 7.1 have them", gpl)
+			}
 			return f.Errno, nil
 		}
 	}

@@ -62,7 +62,7 @@ func validitySteps(t *Target) []Step {
 	for i := range validity {
 		c := &validity[i]
 		switch {
-		case !t.has(c.in):
+		case !t.has(c.in), c.id != "" && len(list) > 0 && list[len(list)-1].ID == c.id:
 		case c.id != "":
 			list = append(list, Step{ID: c.id, Name: validityNames[c.id], Depth: 1})
 		case t.has(before64) && i > 0 && validity[i-1].id != "a8":

@@ -158,10 +158,21 @@ func DebianRelease(release string) bool {
 // Source: kernel/module/main.c: find_symbol.
 func (t *Target) Find(name []byte, not string) (Export, bool) {
 	e, _, ok := t.find(name, not)
-	if !ok && t.Granted != nil && t.Granted(bytes.Clone(name)) { // a copy, so that callers' names need not outlive the call
-		return Export{}, true
+	if !ok {
+		return t.beyond(name)
 	}
 	return e, ok
+}
+
+// beyond is what is only taken to be exported: what other modules use, and what is granted.
+func (t *Target) beyond(name []byte) (Export, bool) {
+	if t.Learned != nil {
+		if s, is := t.Learned.Lookup(name); is {
+			return exportOf(&s, s.CRC != 0), true
+		}
+	}
+	// A copy, so that callers' names need not outlive the call.
+	return Export{}, t.Granted != nil && t.Granted(bytes.Clone(name))
 }
 
 // find is Find without what is only granted. kernelRow is the row of Symvers[0] that it is, where that is the kernel's own; else -1.
@@ -187,11 +198,6 @@ func (t *Target) find(name []byte, not string) (found Export, kernelRow int, ok 
 		// A module that is there in the flesh tells more than a row about it.
 		if !ok || found.Owner == live.Owner {
 			return live, -1, true
-		}
-	}
-	if !ok && t.Learned != nil {
-		if s, is := t.Learned.Lookup(name); is {
-			return exportOf(&s, t.Learned.HasCRC), -1, true
 		}
 	}
 	return found, -1, ok

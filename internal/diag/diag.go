@@ -95,6 +95,9 @@ func (e Errno) String() string { return e.Name() }
 
 // ErrnoNamed returns the error number of a name such as "ENOEXEC", 0 for none.
 func ErrnoNamed(name string) Errno {
+	if name == "EWOULDBLOCK" {
+		return EAGAIN
+	}
 	for e, n := range errnoNames {
 		if n == name {
 			return e

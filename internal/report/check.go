@@ -55,6 +55,7 @@ type Check struct {
 	NotChecked []NotChecked
 	CRCs       int // compared
 	CRCsDiffer int
+	Unknown    int      // symbols that the evidence tells nothing of
 	Needs      []string // other modules, by symbols
 	NeedCount  map[string]int
 	Order      []string // what has to be loaded before, the first first
@@ -198,6 +199,8 @@ var words = map[diag.Errno]struct{ insmod, modprobe string }{
 	diag.EOPNOTSUPP:   {"Operation not supported", "Operation not supported"},
 	diag.EAGAIN:       {"Resource temporarily unavailable", "Resource temporarily unavailable"},
 	diag.ENODEV:       {"No such device", "No such device"},
+	diag.ERANGE:       {"Numerical result out of range", "Numerical result out of range"},
+	diag.ENOSPC:       {"No space left on device", "No space left on device"},
 	diag.EFBIG:        {"File too large", "File too large"},
 }
 
@@ -211,6 +214,16 @@ func Says(e diag.Errno) (insmod, modprobe string) {
 
 // shown is how many findings of one code are listed without -v.
 const shown = 5
+
+// shownLines is how many lines of the log are.
+const shownLines = 6
+
+func symbols(n int) string {
+	if n == 1 {
+		return "1 symbol"
+	}
+	return fmt.Sprintf("%d symbols", n)
+}
 
 // failing reports whether a line belongs to an error, and not to a taint that the kernel notes on its way.
 func (r *Check) failing(line string) bool {
@@ -236,6 +249,19 @@ func (r *Check) Headline() string {
 	return s
 }
 
+// Warned reports whether there is a warning: something that does not keep the module from loading, and that somebody should know.
+func (r *Check) Warned() bool {
+	return slices.ContainsFunc(r.Findings, func(f diag.Finding) bool { return f.Severity == diag.Warning })
+}
+
+// TextFor is Text with the kernel's name in front.
+func (r *Check) TextFor(out *render.Out, st *render.Style) {
+	out.Str("on ")
+	out.B = render.AppendText(out.B, targetName(r))
+	out.Str(": ")
+	r.Text(out, st)
+}
+
 // Text implements Texter.
 func (r *Check) Text(out *render.Out, st *render.Style) {
 	role := render.RoleGood
@@ -252,13 +278,22 @@ func (r *Check) Text(out *render.Out, st *render.Style) {
 	out.B = st.Palette.Paint(out.B, role, string(r.Verdict))
 	out.Str(head[len(r.Verdict):])
 	out.Str("\n")
+	lines := 0
 	for _, l := range r.Dmesg {
-		if !r.Verbose && !r.failing(l) {
-			continue
+		if !r.Verbose {
+			if !r.failing(l) {
+				continue
+			}
+			if lines++; lines > shownLines {
+				continue
+			}
 		}
 		out.Str("  dmesg: ")
 		out.B = st.Palette.Paint(out.B, render.RoleDim, safe(l))
 		out.Str("\n")
+	}
+	if lines > shownLines {
+		out.Str(fmt.Sprintf("  … and %d more lines (-v lists them)\n", lines-shownLines))
 	}
 	r.findingsText(out, st)
 	for _, n := range r.Notes {
@@ -271,12 +306,12 @@ func (r *Check) Text(out *render.Out, st *render.Style) {
 		list := make([]string, len(r.Needs))
 		for i, n := range r.Needs {
 			list[i] = safe(n)
-			if k := r.NeedCount[n]; r.Verbose && k > 0 {
-				list[i] += fmt.Sprintf(" (%d symbols)", k)
+			if k := r.NeedCount[n]; k > 0 {
+				list[i] += " (" + symbols(k) + ")"
 			}
 		}
 		out.Str("  needs: " + strings.Join(list, ", ") + "\n")
-		if r.Verbose && r.Verdict != Refused {
+		if r.Verdict != Refused {
 			out.Str("  order: insmod " + safe(strings.Join(append(slices.Clone(r.Order), r.Name), ".ko; insmod ")) + ".ko; or modprobe " + safe(r.Name) + "\n")
 		}
 	}
@@ -299,6 +334,14 @@ func (r *Check) Text(out *render.Out, st *render.Style) {
 			out.Str("  conflict: " + safe(c) + "\n")
 		}
 	}
+}
+
+// edges quotes what has blanks at its ends, where they are not seen.
+func edges(s string) string {
+	if strings.TrimSpace(s) != s {
+		return "'" + s + "'"
+	}
+	return s
 }
 
 // findingsText lists the findings, a few of each code.
@@ -331,8 +374,11 @@ func (r *Check) findingsText(out *render.Out, st *render.Style) {
 		out.Str("  ")
 		out.B = st.Palette.Paint(out.B, role, f.Severity.String())
 		out.Str(" " + string(f.Code) + ": " + safe(f.Message))
-		if f.Want != "" || f.Got != "" {
-			out.Str(" (want " + safe(dash(f.Want)) + ", got " + safe(dash(f.Got)) + ")")
+		switch want, got := edges(safe(f.Want)), edges(safe(f.Got)); {
+		case f.Want != "" && f.Got != "":
+			out.Str(" (want " + want + ", got " + got + ")")
+		case f.Want != "":
+			out.Str(" (want " + want + ")")
 		}
 		out.Str("\n")
 		for _, a := range f.Assumes {

@@ -145,13 +145,13 @@ func (r *Simulation) JSON(j *render.JSON) {
 	}
 	j.End()
 	j.End()
-	if p := res.Params; p != nil {
+	if res.Params != nil {
 		j.Key("parameters")
 		j.Arr()
-		for _, v := range r.values() {
+		for _, v := range res.Values {
 			j.Obj()
-			j.KStr("name", v[0])
-			j.KStr("value", v[1])
+			j.KStr("name", v.Name)
+			j.KStr("value", v.Text)
 			j.End()
 		}
 		j.EndArr()
@@ -189,41 +189,6 @@ func relocName(m stdelf.Machine, typ uint32) string {
 	return fmt.Sprintf("type %d", typ)
 }
 
-// values are what the arguments have set, by parameter.
-func (r *Simulation) values() [][2]string {
-	var list [][2]string
-	p := r.Res.Params
-	if p == nil {
-		return nil
-	}
-	seen := map[string]int{}
-	for i := range p.Stores {
-		s := &p.Stores[i]
-		if s.Count {
-			continue
-		}
-		v := ""
-		switch {
-		case s.Pointer:
-			v = fmt.Sprintf("%q", s.Text)
-		case len(s.Data) > 8 || len(s.Data) > 0 && s.Data[len(s.Data)-1] == 0 && len(s.Data) != 1 && len(s.Data) != 2 && len(s.Data) != 4 && len(s.Data) != 8:
-			v = fmt.Sprintf("%q", strings.TrimRight(string(s.Data), "\x00"))
-		default:
-			v = "0x" + hex.EncodeToString(s.Data)
-		}
-		if k, ok := seen[s.Name]; ok && s.Element > 0 {
-			list[k][1] += "," + v
-			continue
-		} else if ok {
-			list[k][1] = v
-			continue
-		}
-		seen[s.Name] = len(list)
-		list = append(list, [2]string{s.Name, v})
-	}
-	return list
-}
-
 // Text implements Texter.
 func (r *Simulation) Text(out *render.Out, st *render.Style) {
 	safe := render.Text[string]
@@ -255,8 +220,8 @@ func (r *Simulation) Text(out *render.Out, st *render.Style) {
 		}
 		out.Str("  relocations: " + strings.Join(parts, ", ") + "\n")
 	}
-	for _, v := range r.values() {
-		out.Str("  parameter " + safe(v[0]) + " = " + safe(v[1]) + "\n")
+	for _, v := range r.Res.Values {
+		out.Str("  parameter " + safe(v.Name) + " = " + safe(v.Text) + "\n")
 	}
 	if len(r.Dmesg) > 0 {
 		out.Str("  dmesg\n")
@@ -300,7 +265,7 @@ func permissions(k sim.Kind) string {
 	case sim.Rodata, sim.InitRodata, sim.RoAfterInit:
 		return "r--"
 	case sim.Core, sim.Init:
-		return "rwx" // in parts: below
+		return "mix" // of the three, in parts: below
 	}
 	return "rw-"
 }

@@ -15,6 +15,9 @@ const pieces = 4
 // only a few pieces of output.
 const window = 64
 
+// batch is how many inputs a worker gets at once when there are many: each handing over may wake somebody.
+const batch = 8
+
 // Stream runs work on each input, jobs at a time, and passes what they write to sink in the order of the inputs: the
 // output of the first unfinished input flows at once, that of the others waits, a few pieces each. After the
 // output of an input its result goes to done. All calls of sink and done come from this goroutine.
@@ -59,7 +62,7 @@ func Stream[W, I, R any](ctx context.Context, jobs int, inputs iter.Seq[I], newW
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	todo := make(chan *lane)                 // to the workers, first come first served
+	todo := make(chan []*lane)               // to the workers, first come first served
 	order := make(chan *lane, window*jobs-2) // to this goroutine, in the order of the inputs; it and the sender hold one each
 	var wg sync.WaitGroup
 	defer wg.Wait()
@@ -68,39 +71,59 @@ func Stream[W, I, R any](ctx context.Context, jobs int, inputs iter.Seq[I], newW
 	for range jobs {
 		wg.Go(func() {
 			w := newWorker()
-			for l := range todo {
-				l.result = work(ctx, w, l.in, func(p []byte) error {
-					select {
-					case l.out <- p:
-						return nil
-					case <-ctx.Done():
-						return context.Cause(ctx)
-					}
-				})
-				close(l.out)
+			for some := range todo {
+				for _, l := range some {
+					l.result = work(ctx, w, l.in, func(p []byte) error {
+						select {
+						case l.out <- p:
+							return nil
+						case <-ctx.Done():
+							return context.Cause(ctx)
+						}
+					})
+					close(l.out)
+				}
 			}
 		})
 	}
 	wg.Go(func() {
 		defer close(order)
 		defer close(todo)
+		var some []*lane
+		hand := func() bool {
+			if len(some) == 0 {
+				return true
+			}
+			select {
+			case todo <- some:
+				some = nil
+				return true
+			case <-ctx.Done():
+				for _, l := range some {
+					close(l.out)
+				}
+				return false
+			}
+		}
+		n := 0
 		for in := range inputs {
 			if ctx.Err() != nil {
-				return
+				break
 			}
 			l := &lane{in: in, out: make(chan []byte, pieces)}
 			select {
 			case order <- l:
+				some = append(some, l)
 			case <-ctx.Done():
-				return
 			}
-			select {
-			case todo <- l:
-			case <-ctx.Done():
-				close(l.out)
+			if n++; n > window && len(some) < batch {
+				continue // not the first ones: few inputs are for all workers alike
+			}
+			if !hand() {
 				return
 			}
 		}
+		hand()
 	})
 	for l := range order {
 		for p := range l.out {

@@ -172,6 +172,7 @@ type Result struct {
 	Places   []Place
 	Layout   *Sizes
 	Params   *params.Result
+	Values   []Value // of the parameters that were set
 	Taints   compat.Taint
 	Uses     []string
 	Stages   []StageResult

@@ -28,23 +28,22 @@ type Place struct {
 
 // layout is the memory of a module: regions, and a place for each section.
 type layout struct {
-	model     model
-	word      uint64
-	page      uint64
-	counters  [kinds]uint64
-	places    []Place
-	textSize  uint64 // to 6.3: the rounded running totals
-	roSize    uint64
-	roAfter   uint64
-	initText  uint64
-	initRo    uint64
-	symOff    uint64 // of the core symbol table in its region
-	strOff    uint64
-	typeOff   uint64
-	initType  uint64
-	kallsyms  uint64
-	core      []int // symbols that stay
-	coreBytes uint64
+	model    model
+	word     uint64
+	page     uint64
+	counters [kinds]uint64
+	places   []Place
+	textSize uint64 // to 6.3: the rounded running totals
+	roSize   uint64
+	roAfter  uint64
+	initText uint64
+	initRo   uint64
+	symOff   uint64 // of the core symbol table in its region
+	strOff   uint64
+	typeOff  uint64
+	initType uint64
+	kallsyms uint64
+	core     []int // symbols that stay
 }
 
 // model is one of the ways to lay a module out.

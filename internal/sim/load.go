@@ -226,9 +226,6 @@ func (s *state) flushLines(code diag.Code) {
 	_ = code
 }
 
-// limit is the largest module that is laid out here, bytes; a kernel has less room for modules.
-const limit = 1 << 31
-
 func (s *state) layoutAndAllocate() (diag.Errno, error) {
 	c := s.Load
 	s.lay(s.link.TextHead(), s.link.Prepend)
@@ -662,7 +659,8 @@ func (s *state) parseArgs() (diag.Errno, error) {
 		}
 		copy(s.mem.at(c.Hdr[st.Var.Section].Addr+st.Var.Off, uint64(len(st.Data))), st.Data)
 	}
-	s.note("%d arguments", len(r.Args))
+	s.note("arguments: %d", len(r.Args))
+	s.res.Values = values(r, s.req.Params, c.F.Big)
 	for _, u := range r.Undecided {
 		s.res.Assumes = append(s.res.Assumes, fmt.Sprintf("parameter %s takes its value: %s", u.Name, u.Why))
 	}

@@ -14,7 +14,7 @@ func TestVerdictsAreThoseOfRealKernels(t *testing.T) {
 		t.Run(filepath.Base(path), func(t *testing.T) {
 			o := oracletest.Read(t, path)
 			equal, explained, wrong := 0, map[string]int{}, 0
-			for i := range o.Results {
+			for i := 0; i < len(o.Results); i += oracletest.Every {
 				r := &o.Results[i]
 				why, bad := judge(t, o, r)
 				switch {
@@ -33,7 +33,7 @@ func TestVerdictsAreThoseOfRealKernels(t *testing.T) {
 				n += k
 			}
 			t.Logf("%s: equal %d, explained %d, wrong %d", o.Kernel, equal, n, wrong)
-			if equal < 800 {
+			if equal < 800/oracletest.Every {
 				t.Errorf("only %d of %d loads were compared", equal, len(o.Results))
 			}
 		})

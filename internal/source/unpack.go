@@ -181,7 +181,7 @@ func cause(err error) error {
 	case errors.Is(err, xz.ErrFormat), errors.Is(err, gzip.ErrHeader), errors.Is(err, zstd.ErrMagicMismatch):
 		return errGarbage
 	case errors.Is(err, xz.ErrMemlimit), errors.Is(err, zstd.ErrWindowSizeExceeded):
-		return errWindow
+		return ErrWindow
 	case errors.Is(err, xz.ErrData), errors.Is(err, xz.ErrOptions), errors.Is(err, xz.ErrUnsupportedCheck):
 		return errors.New(strings.TrimPrefix(err.Error(), "xz: "))
 	}
@@ -191,5 +191,6 @@ func cause(err error) error {
 var (
 	errCut     = errors.New("the stream is cut short")
 	errGarbage = errors.New("what follows is not a compressed stream, or its header is damaged")
-	errWindow  = fmt.Errorf("needs a dictionary or window of more than %d MiB", maxWindow>>20)
+	// ErrWindow says that a stream needs more memory than this package gives it. It may be a good one.
+	ErrWindow = fmt.Errorf("needs a dictionary or window of more than %d MiB", maxWindow>>20)
 )

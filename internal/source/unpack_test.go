@@ -217,14 +217,14 @@ func TestTooLargeADictionaryIsRefused(t *testing.T) {
 		ok   bool
 	}{{28, true}, {29, false}, {40, false}} {
 		in, err := Open("-", Options{Stdin: bytes.NewReader(storedXZ(plain, tc.dict, 1000))})
-		if (err == nil && in.Damage == nil) != tc.ok || err != nil && !errors.Is(err, errWindow) {
+		if (err == nil && in.Damage == nil) != tc.ok || err != nil && !errors.Is(err, ErrWindow) {
 			t.Errorf("dictionary size byte %d: got %v", tc.dict, err)
 		}
 	}
 	// A zstd frame with a window of 128 MiB and one raw block.
 	b := append([]byte{0x28, 0xb5, 0x2f, 0xfd, 0, (27 - 10) << 3, 1 | 100<<3&0xff, 100 << 3 >> 8, 0}, sample(100)...)
-	if _, err := Open("-", Options{Stdin: bytes.NewReader(b)}); !errors.Is(err, errWindow) {
-		t.Errorf("zstd: got %v want %v", err, errWindow)
+	if _, err := Open("-", Options{Stdin: bytes.NewReader(b)}); !errors.Is(err, ErrWindow) {
+		t.Errorf("zstd: got %v want %v", err, ErrWindow)
 	}
 }
 

@@ -7,12 +7,20 @@ import (
 
 	"kotool/internal/btf"
 	"kotool/internal/kimage"
+	"kotool/internal/source"
 )
 
 func looksLikeImage(b []byte) bool { return kimage.Looks(b) }
 
 // image is a kernel image.
 func (b *Builder) image(path string) error {
+	st, err := os.Stat(path)
+	if err != nil {
+		return err
+	}
+	if uint64(st.Size()) > b.Limit {
+		return fmt.Errorf("%s: %w", path, &source.LimitError{Size: uint64(st.Size()), Limit: b.Limit})
+	}
 	data, err := os.ReadFile(path)
 	if err != nil {
 		return err

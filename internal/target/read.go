@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"kotool/internal/module"
@@ -60,6 +61,14 @@ func (b *Builder) Against(path string) error {
 		return b.module(path)
 	case "headers", "tree", "dir":
 		return fmt.Errorf("%s: not a directory", path)
+	}
+	if !st.Mode().IsRegular() {
+		// It can be read once only.
+		data, err := b.read(path)
+		if err != nil {
+			return err
+		}
+		return b.content(kind, path, data)
 	}
 	return b.file(kind, path)
 }
@@ -144,10 +153,15 @@ func (b *Builder) file(kind, path string) error {
 		}
 		return err
 	}
+	return b.content(kind, path, data)
+}
+
+// content looks at bytes that were read, and unpacked if they were compressed.
+func (b *Builder) content(kind, path string, data []byte) error {
 	switch {
 	case bytes.HasPrefix(data, []byte(stdelf.ELFMAG)) && len(data) > 17 && (data[16] == 1 || data[17] == 1 && data[5] == 2):
-		return b.module(path)
-	case looksLikeImage(data[:min(len(data), 4096)]) || bytes.HasPrefix(data, []byte(stdelf.ELFMAG)):
+		return b.moduleOf(path, source.Options{MaxSize: b.Limit, Stdin: bytes.NewReader(data)}, "-")
+	case kind == "image", kind == "vmlinux", looksLikeImage(data[:min(len(data), 4096)]), bytes.HasPrefix(data, []byte(stdelf.ELFMAG)):
 		return b.imageOf(path, data)
 	}
 	first := data[:min(len(data), 256<<10)]
@@ -221,17 +235,17 @@ func (b *Builder) symversOf(path string, data []byte) error {
 	if tab.Len() == 0 {
 		return fmt.Errorf("%s: no rows: this is no Module.symvers of a kernel", path)
 	}
-	kernel := 0
+	kernel := false
 	for s := range tab.All() {
-		if s.InKernel() {
-			kernel++
+		if kernel = s.InKernel(); kernel {
+			break
 		}
 	}
 	says := fmt.Sprintf("%d symbols", tab.Len())
 	if !tab.HasCRC {
 		says += ", all CRCs 0: a kernel without CONFIG_MODVERSIONS"
 	}
-	if kernel > 0 {
+	if kernel {
 		b.vmlinux = append(b.vmlinux, tab)
 		if b.t.ExportsFrom == "" {
 			b.t.ExportsFrom = path
@@ -254,12 +268,13 @@ func (b *Builder) ConfigFile(path string) error {
 }
 
 func (b *Builder) configOf(path string, data []byte) error {
-	if b.config != nil {
-		b.t.Conflicts = append(b.t.Conflicts, fmt.Sprintf("config: the first one wins over %s", path))
-		return nil
-	}
 	values := map[string]string{}
+	if i := bytes.IndexByte(data, 0); i >= 0 {
+		return fmt.Errorf("%s: line %d: a NUL byte: this is no .config", path, 1+bytes.Count(data[:i], []byte("\n")))
+	}
+	n := 0
 	for line := range bytes.Lines(data) {
+		n++
 		line = bytes.TrimSpace(line)
 		if key, value, ok := bytes.Cut(line, []byte("=")); ok && bytes.HasPrefix(key, []byte("CONFIG_")) {
 			values[string(key[7:])] = strings.Trim(string(value), `"`)
@@ -267,11 +282,23 @@ func (b *Builder) configOf(path string, data []byte) error {
 			if name, ok := bytes.CutSuffix(rest, []byte(" is not set")); ok {
 				values[string(name)] = "n"
 			}
+		} else if len(line) > 0 && line[0] != '#' {
+			return fmt.Errorf("%s: line %d: %q is neither an option nor a comment", path, n, line[:min(len(line), 60)])
 		}
 	}
 	if len(values) == 0 {
 		return fmt.Errorf("%s: no CONFIG_ line: this is no .config", path)
 	}
+	if len(data) > 0 && data[len(data)-1] != '\n' {
+		return fmt.Errorf("%s: line %d: no newline at the end: the file may have been cut short, and options that it lacks would count as not set", path, n)
+	}
+	if b.config != nil {
+		if differ := differences(b.config, values); differ != "" {
+			b.t.Conflicts = append(b.t.Conflicts, fmt.Sprintf("config: %s wins over %s, which has %s", b.configFrom, path, differ))
+		}
+		return nil
+	}
+	b.configFrom = path
 	b.config = values
 	b.say("config", path, "%d options", len(values))
 	if strings.Contains(values["CC_VERSION_TEXT"], "Debian") {
@@ -282,6 +309,38 @@ func (b *Builder) configOf(path string, data []byte) error {
 		b.fact(release, salt, path, Guessed)
 	}
 	return nil
+}
+
+// differences says in what one .config differs from another, "" where it does not. An option that is not mentioned is not set.
+func differences(a, b map[string]string) string {
+	value := func(m map[string]string, key string) string {
+		if v := m[key]; v != "" {
+			return v
+		}
+		return "n"
+	}
+	var list []string
+	for _, m := range []map[string]string{a, b} {
+		for key := range m {
+			if value(a, key) != value(b, key) {
+				list = append(list, key)
+			}
+		}
+	}
+	slices.Sort(list)
+	list = slices.Compact(list)
+	if len(list) == 0 {
+		return ""
+	}
+	var shown []string
+	for _, key := range list[:min(len(list), 3)] {
+		shown = append(shown, fmt.Sprintf("CONFIG_%s=%s (not %s)", key, value(b, key), value(a, key)))
+	}
+	text := strings.Join(shown, ", ")
+	if len(list) > len(shown) {
+		text += fmt.Sprintf(" and %d more that differ", len(list)-len(shown))
+	}
+	return text
 }
 
 // SystemMap adds the addresses of the kernel's symbols.
@@ -387,7 +446,11 @@ func (b *Builder) utsRelease(path string) error {
 
 // module is another module of the kernel.
 func (b *Builder) module(path string) error {
-	src, err := source.Open(path, source.Options{MaxSize: b.Limit})
+	return b.moduleOf(path, source.Options{MaxSize: b.Limit}, path)
+}
+
+func (b *Builder) moduleOf(path string, o source.Options, from string) error {
+	src, err := source.Open(from, o)
 	if err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}

@@ -73,18 +73,20 @@ type Builder struct {
 	Jobs  int
 	Link  bool // find out which modules of a tree need which
 
-	t        *Target
-	config   map[string]string
-	builtin  map[string]string
-	hasBuilt bool
-	vmlinux  []*symvers.Table // the kernel's exports
-	modules  []*symvers.Table // those of its modules
-	learned  []*symvers.Table
-	trees    []string
-	keys     []*sig.Certificate
-	hasKeys  bool
-	enforce  bool
-	used     map[string]wanted // of a tree whose kernel's exports are known: what its modules use
+	t      *Target
+	config map[string]string
+	// configFrom is where config was read.
+	configFrom string
+	builtin    map[string]string
+	hasBuilt   bool
+	vmlinux    []*symvers.Table // the kernel's exports
+	modules    []*symvers.Table // those of its modules
+	learned    []*symvers.Table
+	trees      []string
+	keys       []*sig.Certificate
+	hasKeys    bool
+	enforce    bool
+	used       map[string]wanted // of a tree whose kernel's exports are known: what its modules use
 }
 
 // New begins a target of that name.

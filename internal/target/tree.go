@@ -111,7 +111,9 @@ func (b *Builder) tree(path string) error {
 		b.fact(release, rel, path, Derived)
 	}
 	b.t.Tree = &Tree{Dir: path, Release: rel}
-	b.t.Deps = sync.OnceValue(func() func(string) []string { return readDeps(path) })
+	if _, err := os.Stat(filepath.Join(path, "modules.dep")); err == nil {
+		b.t.Deps = sync.OnceValue(func() func(string) []string { return readDeps(path) })
+	}
 	if err := b.readBuiltin(path); err != nil {
 		return err
 	}
@@ -158,6 +160,68 @@ func readDeps(dir string) func(name string) []string {
 		}
 	}
 	return func(name string) []string { return deps[name] }
+}
+
+// deps finds out what modules need by what they use, where a tree has no modules.dep: files are read when they are asked for.
+type deps struct {
+	paths map[string]string // of files by module name
+	own   *symvers.Table    // what the modules export
+	limit uint64
+	needs map[string][]string
+}
+
+// of is what readDeps says: the nearest first.
+func (d *deps) of(name string) []string {
+	list := d.visit(nil, name, map[string]bool{})
+	slices.Reverse(list)
+	if len(list) > 0 && module.NameOfFile(list[0]) == name {
+		list = list[1:]
+	}
+	return list
+}
+
+func (d *deps) visit(list []string, name string, seen map[string]bool) []string {
+	path := d.paths[name]
+	if seen[name] || path == "" {
+		return list
+	}
+	seen[name] = true
+	for _, n := range d.direct(name, path) {
+		list = d.visit(list, n, seen)
+	}
+	return append(list, path)
+}
+
+func (d *deps) direct(name, path string) []string {
+	if needs, ok := d.needs[name]; ok {
+		return needs
+	}
+	var needs []string
+	d.needs[name] = nil
+	src, err := source.Open(path, source.Options{MaxSize: d.limit, Partial: true})
+	if err != nil {
+		return nil // it was there a moment ago
+	}
+	defer src.Close()
+	m, err := module.Decode(src, module.Meta{Path: path, Compression: src.Compression, Damage: src.Damage})
+	if err != nil {
+		return nil
+	}
+	t := m.Symtab()
+	for i := 1; i < t.Len(); i++ {
+		s := t.At(i)
+		if !s.Undefined() {
+			continue
+		}
+		if x, ok := d.own.Lookup(t.Name(s)); ok {
+			if n := module.NameOfFile(string(x.Module)); n != name && !slices.Contains(needs, n) {
+				needs = append(needs, n)
+			}
+		}
+	}
+	slices.Sort(needs)
+	d.needs[name] = needs
+	return needs
 }
 
 // linked is the tree's link to the headers.
@@ -227,25 +291,23 @@ func (b *Builder) With(path string) error {
 
 // learned is what one module tells of its kernel.
 type learned struct {
-	path              string
-	name              string
-	err               error
-	arch              string
-	vermagic          string
-	size, init, exit  uint64
-	signer, packed    string
-	exports           []ksymtab.Export
-	hasCRCs           bool
-	crcs              map[string]wanted
-	offsets, provides bool
+	path             string
+	name             string
+	err              error
+	arch             string
+	vermagic         string
+	size, init, exit uint64
+	signer, packed   string
+	exports          []ksymtab.Export
+	hasCRCs          bool
+	crcs             map[string]wanted
+	intree           bool
 }
 
 // wanted is a symbol that a module expects of others.
 type wanted struct {
 	crc    uint32
 	hasCRC bool
-	ns     bool
-	gpl    bool // the module is GPL-compatible: the symbol may be GPL-only
 	clash  bool // modules differ
 }
 
@@ -272,6 +334,7 @@ func (l *learned) quick(m *module.Module) {
 		l.arch = m.File.Arch.Name
 	}
 	l.vermagic = m.InfoValue("vermagic")
+	_, l.intree = m.Info().Get("intree")
 	if i := m.File.Find(".gnu.linkonce.this_module"); i > 0 {
 		l.size = m.File.Sections[i].Size
 	}
@@ -330,7 +393,7 @@ func (b *Builder) scan(dir string, wants bool) ([]*learned, error) {
 		wg.Go(func() {
 			buffers := &source.Buffers{}
 			for i := range next {
-				list[i] = b.one(paths[i], buffers, wants, i%64 == 0)
+				list[i] = b.one(paths[i], buffers, wants, i < 16 || i%64 == 0)
 			}
 		})
 	}
@@ -416,6 +479,15 @@ func (b *Builder) readTrees() error {
 		}
 		if tab != nil {
 			b.modules = append(b.modules, tab)
+			if b.t.Deps == nil {
+				paths := map[string]string{}
+				for _, l := range good {
+					paths[l.name] = l.path
+				}
+				b.t.Deps = sync.OnceValue(func() func(string) []string {
+					return (&deps{paths: paths, own: tab, limit: b.Limit, needs: map[string][]string{}}).of
+				})
+			}
 		}
 		says := fmt.Sprintf("%d modules, %d symbols", len(good), n)
 		if len(b.vmlinux) > 0 && wants {
@@ -527,6 +599,11 @@ func tableOf(list []*learned) (*symvers.Table, int, error) {
 // learnAll makes a table of what the modules use and none of them exports: the kernel exports it, or they would not load.
 func learnAll(list []*learned, own *symvers.Table) (*symvers.Table, int, error) {
 	seen := map[string]wanted{}
+	votes := map[string]map[uint32]int{} // of symbols about which modules differ
+	// What a module from outside of the kernel's tree uses need not be there: the kernel's own modules vouch for it, where there are any.
+	if slices.ContainsFunc(list, func(l *learned) bool { return l.intree }) {
+		list = slices.DeleteFunc(slices.Clone(list), func(l *learned) bool { return !l.intree })
+	}
 	for _, l := range list {
 		for name, w := range l.crcs {
 			if own != nil {
@@ -539,13 +616,36 @@ func learnAll(list []*learned, own *symvers.Table) (*symvers.Table, int, error) 
 			case !ok, !have.hasCRC && w.hasCRC:
 				seen[name] = w
 			case have.hasCRC && w.hasCRC && have.crc != w.crc:
-				have.clash = true
-				seen[name] = have
+				votes[name] = map[uint32]int{}
 			}
 		}
 	}
+	for _, l := range list {
+		for name, w := range l.crcs {
+			if v := votes[name]; v != nil && w.hasCRC {
+				v[w.crc]++
+			}
+		}
+	}
+	for name, v := range votes {
+		seen[name] = elect(v)
+	}
 	tab, err := learnedTable(seen, nil)
 	return tab, len(seen), err
+}
+
+// elect is what most modules expect; where no CRC has more votes than each other, nothing is known.
+func elect(votes map[uint32]int) wanted {
+	w, most := wanted{hasCRC: true}, 0
+	for crc, n := range votes {
+		switch {
+		case n > most:
+			w.crc, w.clash, most = crc, false, n
+		case n == most:
+			w.clash = true
+		}
+	}
+	return w
 }
 
 func learnedTable(a, more map[string]wanted) (*symvers.Table, error) {
