@@ -10,12 +10,12 @@ import (
 	"time"
 )
 
-// kernels are the images below the directories that KOTOOL_KERNELS names, and the Module.symvers of each, if it is there.
+// kernels are the images below the directories that KOTOOL_IMAGES names, and the Module.symvers of each, if it is there.
 func kernels(t testing.TB) map[string]string {
 	t.Helper()
-	list := os.Getenv("KOTOOL_KERNELS")
+	list := os.Getenv("KOTOOL_IMAGES")
 	if list == "" {
-		t.Skip("KOTOOL_KERNELS is not set: it names directories of unpacked kernel packages, separated by colons")
+		t.Skip("KOTOOL_IMAGES is not set: it names directories of unpacked kernel packages, separated by colons")
 	}
 	found := map[string]string{}
 	for _, root := range filepath.SplitList(list) {
