@@ -131,6 +131,11 @@ var famous = []famousSymbol{
 	{"__stack_chk_fail", kver.All, "STACKPROTECTOR", false, "exists with CONFIG_STACKPROTECTOR only"},
 }
 
+// isFamous reports whether a kernel is known not to export a name.
+func isFamous(name string, t *compat.Target) bool {
+	return slices.ContainsFunc(famous, func(c famousSymbol) bool { return c.name == name && c.option == "" && c.in.Has(t.Version) })
+}
+
 // explain adds to a finding about a symbol what is known of that symbol.
 func (s *Session) explain(f *diag.Finding, imp *compat.Import, t *compat.Target) {
 	likely := false

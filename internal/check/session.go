@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"kotool/internal/compat"
 	"kotool/internal/diag"
@@ -26,7 +27,7 @@ type Session struct {
 // Frozen is the target for drafts: it does not change while a session goes on.
 func (s *Session) Frozen() *compat.Target {
 	t := s.T.Target
-	t.Live, t.LiveModules = nil, nil
+	t.Live, t.LiveModules, t.Owners = nil, nil, nil
 	return &t
 }
 
@@ -155,7 +156,7 @@ func (s *Session) Answer(d *Draft) (*report.Check, error) {
 	}
 	s.sameRelease(d, r)
 	forced(r)
-	s.says(d, r, &t)
+	r.Details = func() { s.says(d, r, &t) }
 	return r, nil
 }
 
@@ -222,8 +223,9 @@ func (s *Session) symbols(d *Draft, r *report.Check, v *verdict, t *compat.Targe
 			lines = append(lines, o.Warning.Dmesg...)
 		}
 		if f := o.Finding; f != nil {
-			if f.Code == diag.SymMissing && t.NoExports && s.T.Tree == nil {
-				// A few modules are all that is known of the kernel: that they do not use it says nothing.
+			if f.Code == diag.SymMissing && (t.NoExports && s.T.Tree == nil || s.T.ModulesUnknown && len(d.im.Depends) > 0 && !isFamous(imp.Name, t)) {
+				// A few modules are all that is known of the kernel, and that they do not use it says nothing; or the module says that it depends
+				// on others, of which nothing is known.
 				r.Unknown++
 				v.doubt()
 				continue
@@ -368,11 +370,15 @@ func (s *Session) says(d *Draft, r *report.Check, t *compat.Target) {
 	} else {
 		yes("%s", count(len(d.im.Imports)-r.Unknown, "symbol"))
 		if r.Unknown > 0 {
-			not(fmt.Sprintf("%s more", count(r.Unknown, "symbol")), "the evidence tells nothing of them")
+			why := "the evidence tells nothing of them"
+			if s.T.ModulesUnknown {
+				why = "what " + strings.Join(d.im.Depends, ", ") + " export is not known; --with tells it"
+			}
+			not(fmt.Sprintf("%s more", count(r.Unknown, "symbol")), why)
 		}
 	}
 	switch {
-	case !t.ModVersions && t.NoExports && t.Learned == nil:
+	case t.NoExports && t.Learned == nil:
 	case !t.ModVersions:
 		not("CRCs", "the kernel has none")
 	case d.im.Versions == "none":
@@ -417,7 +423,7 @@ func (s *Session) says(d *Draft, r *report.Check, t *compat.Target) {
 // order is the modules that have to be loaded before, the first first.
 func (s *Session) order(needs []string) []string {
 	if len(needs) == 0 || s.T.Deps == nil {
-		return needs
+		return nil // what those need is not known
 	}
 	var list []string
 	for _, n := range needs {

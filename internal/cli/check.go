@@ -263,7 +263,7 @@ func (o *checkOptions) run(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
-	c := &checker{o: o, out: outputs, known: known}
+	c := &checker{o: o, out: outputs, known: known, dir: args[0]}
 	frozen := make([]*compat.Target, len(targets))
 	for i, t := range targets {
 		s := &check.Session{T: t, Info: checkTarget(t), Open: func(path string) (*source.Input, error) {
@@ -335,6 +335,14 @@ func (o *checkOptions) settle(cmd *cobra.Command) (limit uint64, err error) {
 	if !slices.Contains([]string{"error", "warning", "note", "never"}, o.failOn) {
 		return 0, fmt.Errorf("--fail-on %s: want error, warning, note or never", o.failOn)
 	}
+	for _, list := range []struct {
+		flag   string
+		values []string
+	}{{"against", o.against}, {"symvers", o.symvers}, {"with", o.with}, {"cert", o.certs}} {
+		if slices.Contains(list.values, "") {
+			return 0, fmt.Errorf("--%s: want a path, got an empty one", list.flag)
+		}
+	}
 	if !slices.Contains([]string{"", "ok", "fail"}, o.undecided) {
 		return 0, fmt.Errorf("--undecided %s: want ok or fail", o.undecided)
 	}
@@ -402,6 +410,7 @@ type pending struct {
 // checker gives the answers, in the order of the inputs.
 type checker struct {
 	o        *checkOptions
+	dir      string // what is audited
 	sessions []*check.Session
 	out      *outputs
 	known    *ignoreList
@@ -503,7 +512,7 @@ func (c *checker) finish(audit bool) error {
 		n := c.modules * len(c.sessions)
 		switch {
 		case c.modules == 0:
-			summary = "no modules are in this directory\n"
+			fmt.Fprintf(c.o.Err, "kotool: check: %s: no modules are in this directory\n", safe(c.dir))
 			c.status = worse(c.status, statusTrouble)
 		case c.bad+c.unsure+c.troubled == 0:
 			summary = fmt.Sprintf("all %d modules load", n)

@@ -135,7 +135,11 @@ func (c *checkOutput) err() error { return c.out.Err() }
 
 func (c *checkOutput) end() error {
 	c.out.Flush()
-	return errors.Join(c.out.Err(), c.close())
+	err, closed := c.out.Err(), c.close()
+	if err != nil {
+		return err // closing would only say it again
+	}
+	return closed
 }
 
 // checkText is for people.

@@ -227,6 +227,7 @@ type tags struct {
 	hasVermagic, hasLicense                bool
 	intree, retpoline, staging, test, live bool
 	importNS                               []string
+	depends                                string
 }
 
 // readTags is one pass of get_modinfo over all of its tags: the first string of each counts.
@@ -290,6 +291,8 @@ func (l *Load) tag(text []byte) {
 		if !t.hasLicense {
 			t.hasLicense, t.license = true, string(value)
 		}
+	case "depends":
+		t.depends = string(value)
 	case "intree":
 		t.intree = true
 	case "retpoline":

@@ -40,6 +40,7 @@ type Importer struct {
 	InfoName   string   // in .modinfo: messages about versions
 	License    string   // the first license= tag; "unspecified" without one
 	Namespaces []string // import_ns=
+	Depends    []string // depends=: the modules that modpost found exporting what it uses
 	Versions   string   // the tables that the kernel looks at: "none", "basic", "extended"
 	Imports    []Import // symbol table order
 	Sections   int      // e_shnum
@@ -52,6 +53,7 @@ type Importer struct {
 func (l *Load) Importer() (*Importer, error) {
 	im := &Importer{Name: l.Mod, InfoName: l.infoName(), License: l.License(), Namespaces: l.tags.importNS,
 		Versions: l.versionsFormat(), Sections: len(l.Hdr), Taints: l.Taints}
+	im.Depends = strings.FieldsFunc(l.tags.depends, func(r rune) bool { return r == ',' })
 	t := l.Symbols()
 	im.Imports = make([]Import, 0, min(l.vers.Len()+8, t.Len()))
 	str := &l.Hdr[l.Index.Str]
@@ -318,7 +320,7 @@ func imports(im *Importer, ns string) bool {
 func (t *Target) provider(sym *Import, not string) (Export, bool) {
 	if sym.row != 0 {
 		s := t.Symvers[0].At(sym.row - 1)
-		return exportOf(&s, t.Symvers[0].HasCRC), true
+		return t.exportOf(&s, t.Symvers[0].HasCRC), true
 	}
 	name := []byte(sym.Name)
 	e, row, ok := t.find(name, not)

@@ -77,6 +77,8 @@ type Target struct {
 	// MissingCRC is whether the kernel refuses a symbol that the module has no version of: Debian's do, others warn.
 	MissingCRC Answer
 	Live       map[string]Export // exports of modules that are given beside the module
+	// Owners remembers the names of modules by the paths in Symvers. nil: it is not remembered, and many may ask at once.
+	Owners map[string]string
 	// OnlyLoaded says that what modules export is there only when they are loaded: rows about other modules do not count.
 	OnlyLoaded bool
 	// Granted says that the kernel is taken to export a name that nothing is known about, without a CRC; nil: it is not.
@@ -168,7 +170,7 @@ func (t *Target) Find(name []byte, not string) (Export, bool) {
 func (t *Target) beyond(name []byte) (Export, bool) {
 	if t.Learned != nil {
 		if s, is := t.Learned.Lookup(name); is {
-			return exportOf(&s, s.CRC != 0), true
+			return t.exportOf(&s, s.CRC != 0), true
 		}
 	}
 	// A copy, so that callers' names need not outlive the call.
@@ -184,12 +186,12 @@ func (t *Target) find(name []byte, not string) (found Export, kernelRow int, ok 
 				if k > 0 {
 					i = -1
 				}
-				return exportOf(&s, tab.HasCRC), i, true
+				return t.exportOf(&s, tab.HasCRC), i, true
 			}
 			if ok || t.OnlyLoaded {
 				continue
 			}
-			if e := exportOf(&s, tab.HasCRC); e.Owner != not {
+			if e := t.exportOf(&s, tab.HasCRC); e.Owner != not {
 				found, ok = e, true
 			}
 		}
@@ -203,10 +205,17 @@ func (t *Target) find(name []byte, not string) (found Export, kernelRow int, ok 
 	return found, -1, ok
 }
 
-func exportOf(s *symvers.Symbol, crcs bool) Export {
+func (t *Target) exportOf(s *symvers.Symbol, crcs bool) Export {
 	e := Export{CRC: s.CRC, HasCRC: crcs, GPL: s.GPL(), Namespace: string(s.Namespace)}
 	if !s.InKernel() {
-		e.Owner = module.NameOfFile(string(s.Module))
+		owner, ok := t.Owners[string(s.Module)]
+		if !ok {
+			owner = module.NameOfFile(string(s.Module))
+			if t.Owners != nil {
+				t.Owners[string(s.Module)] = owner
+			}
+		}
+		e.Owner = owner
 	}
 	return e
 }

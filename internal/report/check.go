@@ -63,6 +63,15 @@ type Check struct {
 	Ignored    []string // reasons of an ignore file for findings that were taken out
 	File       string
 	Verbose    bool
+	// Details fills in Checked, NotChecked, Order and what is left of Notes; nil: they are there. Of most modules of a tree nobody asks for them.
+	Details func()
+}
+
+func (r *Check) fill() {
+	if f := r.Details; f != nil {
+		r.Details = nil
+		f()
+	}
 }
 
 // Excused reports whether nothing is left that counts against the module once the known findings are taken out.
@@ -96,6 +105,7 @@ func (*Check) Schema() string { return "kotool.check/1" }
 
 // JSON implements Report.
 func (r *Check) JSON(j *render.JSON) {
+	r.fill()
 	j.KStr("name", r.Name)
 	j.Key("target")
 	r.Target.json(j, r.Arch)
@@ -264,6 +274,7 @@ func (r *Check) TextFor(out *render.Out, st *render.Style) {
 
 // Text implements Texter.
 func (r *Check) Text(out *render.Out, st *render.Style) {
+	r.fill()
 	role := render.RoleGood
 	switch r.Verdict {
 	case Refused:
@@ -311,7 +322,7 @@ func (r *Check) Text(out *render.Out, st *render.Style) {
 			}
 		}
 		out.Str("  needs: " + strings.Join(list, ", ") + "\n")
-		if r.Verdict != Refused {
+		if r.Verdict != Refused && len(r.Order) > 0 {
 			out.Str("  order: insmod " + safe(strings.Join(append(slices.Clone(r.Order), r.Name), ".ko; insmod ")) + ".ko; or modprobe " + safe(r.Name) + "\n")
 		}
 	}

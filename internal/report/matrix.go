@@ -2,6 +2,8 @@ package report
 
 import (
 	"fmt"
+	"path"
+	"path/filepath"
 	"strings"
 
 	"kotool/internal/diag"
@@ -23,14 +25,26 @@ type matrixRow struct {
 // NewMatrix begins with the targets of one module's answers.
 func NewMatrix(list []*Check) *Matrix {
 	m := &Matrix{}
+	// The release, or the last part of the path; all of what was given where that says the same of two.
+	count := map[string]int{}
 	for _, r := range list {
-		name := r.Target.Release
-		if name == "" {
+		count[shortName(r.Target)]++
+	}
+	for _, r := range list {
+		name := shortName(r.Target)
+		if count[name] > 1 {
 			name = r.Target.Name
 		}
 		m.targets = append(m.targets, name)
 	}
 	return m
+}
+
+func shortName(t *CheckTarget) string {
+	if t.Release != "" {
+		return t.Release
+	}
+	return path.Base(filepath.ToSlash(t.Name))
 }
 
 // Add adds a module's row.

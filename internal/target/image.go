@@ -64,6 +64,7 @@ func (b *Builder) imageOf(path string, data []byte) error {
 			return fmt.Errorf("%s: %w", path, err)
 		}
 		b.vmlinux = append(b.vmlinux, tab)
+		b.fromImage++
 		if b.t.ExportsFrom == "" {
 			b.t.ExportsFrom = path
 		}

@@ -387,6 +387,7 @@ func (b *Builder) fromMap(path string, m *symvers.Map) error {
 		return nil //nolint:nilerr // the names are a bonus
 	}
 	b.vmlinux, b.t.ExportsFrom = append(b.vmlinux, tab), path
+	b.fromImage++
 	return nil
 }
 

@@ -63,6 +63,8 @@ type Target struct {
 	Deps func() func(name string) []string
 	// ExportsFrom says where the kernel's exports come from; "" not known.
 	ExportsFrom string
+	// ModulesUnknown says that what the kernel itself exports is known, and of its modules nothing: a kernel image alone.
+	ModulesUnknown bool
 	// Version of the target is only assumed: nothing says it.
 	Assumed bool
 }
@@ -82,6 +84,7 @@ type Builder struct {
 	vmlinux    []*symvers.Table // the kernel's exports
 	modules    []*symvers.Table // those of its modules
 	learned    []*symvers.Table
+	fromImage  int // how many of vmlinux are from images
 	trees      []string
 	keys       []*sig.Certificate
 	hasKeys    bool
@@ -224,6 +227,12 @@ func (b *Builder) Target() (*Target, error) {
 	if err := b.readTrees(); err != nil {
 		return nil, err
 	}
+	if b.config != nil {
+		b.fact(machine, machineOf(b.config), b.configFrom, Config)
+		rel, _ := b.value(release)
+		m, _ := b.value(machine)
+		b.fact(vermagic, magicOf(rel, m, b.config), "the release and "+b.configFrom, Guessed)
+	}
 	if v, ok := b.value(vermagic); ok {
 		t.Vermagic = v
 		word, _, _ := strings.Cut(v, " ")
@@ -253,6 +262,7 @@ func (b *Builder) Target() (*Target, error) {
 	b.settleConfig()
 	t.Symvers = append(append([]*symvers.Table{}, b.vmlinux...), b.modules...)
 	t.NoExports = len(b.vmlinux) == 0
+	t.ModulesUnknown = b.fromImage > 0 && b.fromImage == len(b.vmlinux) && len(b.modules) == 0 && len(b.trees) == 0
 	if len(b.learned) > 0 && len(b.vmlinux) == 0 {
 		t.Learned = b.learned[0]
 	}
@@ -279,7 +289,7 @@ func (b *Builder) Target() (*Target, error) {
 		t.Enforce = compat.No // but for the boot's module.sig_enforce
 	}
 	b.findTrimmed()
-	t.Live = map[string]compat.Export{}
+	t.Live, t.Owners = map[string]compat.Export{}, map[string]string{}
 	t.LiveModules = map[string]*compat.LiveModule{}
 	return t, nil
 }

@@ -360,3 +360,36 @@ func FuzzTarget(f *testing.F) {
 		}
 	})
 }
+
+func TestMagicOf(t *testing.T) {
+	for _, c := range []struct{ release, machine, options, want string }{
+		{"6.1.0-50-amd64", "x86_64", "SMP PREEMPT_BUILD PREEMPT_DYNAMIC MODULE_UNLOAD MODVERSIONS", ours},
+		{"5.10.0-32-amd64", "x86_64", "SMP PREEMPT_VOLUNTARY MODULE_UNLOAD MODVERSIONS", "5.10.0-32-amd64 SMP mod_unload modversions "},
+		{"5.10.0-32-rt-amd64", "x86_64", "SMP PREEMPT_RT MODULE_UNLOAD MODVERSIONS", "5.10.0-32-rt-amd64 SMP preempt_rt mod_unload modversions "},
+		{"7.2.13+deb14-arm64", "arm64", "SMP PREEMPT_BUILD MODULE_UNLOAD", "7.2.13+deb14-arm64 SMP preempt mod_unload aarch64"},
+		{"7.2.13-rt", "x86_64", "SMP PREEMPT_BUILD PREEMPT_RT", "7.2.13-rt SMP preempt_rt "},
+		{"6.12.1-rt", "x86_64", "SMP PREEMPT_BUILD PREEMPT_RT", "6.12.1-rt SMP preempt "},
+		{"6.14.0-rt", "x86_64", "SMP PREEMPT_BUILD PREEMPT_RT", ""}, // which came first then is not known
+		{"5.15.0", "x86_64", "PREEMPT_DYNAMIC", ""},
+		{"6.1.0", "arm", "SMP", ""}, // options of the machine decide
+		{"6.1.0", "x86_64", "RANDSTRUCT", ""},
+		{"", "x86_64", "SMP", ""},
+	} {
+		config := map[string]string{}
+		for o := range strings.FieldsSeq(c.options) {
+			config[o] = "y"
+		}
+		if got := magicOf(c.release, c.machine, config); got != c.want {
+			t.Errorf("%s %s %s: got %q want %q", c.release, c.machine, c.options, got, c.want)
+		}
+	}
+	for options, want := range map[string]string{"X86_64 64BIT": "x86_64", "ARM64": "arm64", "RISCV 64BIT": "riscv64", "RISCV 32BIT": "", "PPC64": "ppc64", "PPC64 CPU_LITTLE_ENDIAN": "ppc64le", "MIPS": ""} {
+		config := map[string]string{}
+		for o := range strings.FieldsSeq(options) {
+			config[o] = "y"
+		}
+		if got := machineOf(config); got != want {
+			t.Errorf("%s: got %q want %q", options, got, want)
+		}
+	}
+}

@@ -103,10 +103,11 @@ func (t *Tree) link(list []*learned) {
 func (b *Builder) tree(path string) error {
 	b.trees = append(b.trees, path)
 	rel := ""
-	if abs, err := filepath.Abs(path); err == nil {
-		path = abs
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return err
 	}
-	if base := filepath.Base(path); base != "" && base[0] >= '0' && base[0] <= '9' && strings.Contains(base, ".") {
+	if base := filepath.Base(abs); base != "" && base[0] >= '0' && base[0] <= '9' && strings.Contains(base, ".") {
 		rel = base
 		b.fact(release, rel, path, Derived)
 	}
@@ -117,13 +118,24 @@ func (b *Builder) tree(path string) error {
 	if err := b.readBuiltin(path); err != nil {
 		return err
 	}
+	// The root that it belongs to, in the words in which the tree was named where those have it.
+	up := filepath.Dir(filepath.Dir(path))
+	if !strings.HasSuffix(filepath.ToSlash(filepath.Dir(filepath.Clean(path))), "lib/modules") {
+		up = filepath.Dir(filepath.Dir(abs))
+	}
+	root := strings.TrimSuffix(strings.TrimSuffix(up, "lib"), "/")
+	root = strings.TrimSuffix(strings.TrimSuffix(root, "usr"), "/")
+	if root == "" && filepath.IsAbs(up) {
+		root = "/"
+	}
+	linked := func(p string) error { return b.linked(p, root) }
 	// What lies beside the modules: some distributions keep the kernel's own files here.
 	for _, f := range []struct {
 		name string
 		use  func(string) error
-	}{{"config", b.ConfigFile}, {"symvers.xz", b.Symvers}, {"symvers.gz", b.Symvers}, {"symvers.zst", b.Symvers}, {"build", b.linked}, {"source", b.linked}, {"vmlinuz", b.imageIfNeeded}} {
+	}{{"config", b.ConfigFile}, {"symvers.xz", b.Symvers}, {"symvers.gz", b.Symvers}, {"symvers.zst", b.Symvers}, {"build", linked}, {"source", linked}, {"vmlinuz", b.imageIfNeeded}} {
 		p := filepath.Join(path, f.name)
-		if _, err := os.Stat(p); err == nil {
+		if _, err := os.Lstat(p); err == nil {
 			if err := f.use(p); err != nil {
 				return err
 			}
@@ -133,7 +145,6 @@ func (b *Builder) tree(path string) error {
 		return nil
 	}
 	// And in /boot of the same root.
-	root := strings.TrimSuffix(strings.TrimSuffix(filepath.Dir(filepath.Dir(path)), "/lib"), "/usr")
 	for _, f := range []struct {
 		name string
 		use  func(string) error
@@ -224,10 +235,13 @@ func (d *deps) direct(name, path string) []string {
 	return needs
 }
 
-// linked is the tree's link to the headers.
-func (b *Builder) linked(path string) error {
+// linked is the tree's link to the headers. An absolute link is one below the tree's own root.
+func (b *Builder) linked(path, root string) error {
 	if len(b.vmlinux) > 0 && b.config != nil {
 		return nil
+	}
+	if to, err := os.Readlink(path); err == nil && filepath.IsAbs(to) {
+		path = filepath.Join(root, to)
 	}
 	for _, name := range []string{"Module.symvers", ".config"} {
 		if _, err := os.Stat(filepath.Join(path, name)); err == nil {
