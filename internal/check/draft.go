@@ -67,8 +67,8 @@ func (d *Draft) Name() string { return d.name }
 func (d *Draft) Exports() []Export { return d.exports }
 
 // NewDraft judges an open file. The target is only read. head are the first bytes of the file as it is stored, nil where they are not known. An
-// error is one of reading.
-func NewDraft(t *compat.Target, path string, src *source.Input, head []byte) (*Draft, error) {
+// error is one of reading. mem is the worker's, nil: the draft takes its own.
+func NewDraft(t *compat.Target, path string, src *source.Input, head []byte, mem *compat.Scratch) (*Draft, error) {
 	d := &Draft{Path: path, t: *t}
 	m, err := module.Decode(src, module.Meta{Path: path, Compression: src.Compression, PackedSize: src.PackedSize, Damage: src.Damage})
 	if err == nil {
@@ -91,6 +91,7 @@ func NewDraft(t *compat.Target, path string, src *source.Input, head []byte) (*D
 		}
 	}
 	l := compat.NewLoad(&d.t, src, 0)
+	l.Borrow(mem)
 	if m != nil {
 		l.Use(m.File)
 	}

@@ -41,6 +41,7 @@ func FuzzLoad(f *testing.F) {
 		f.Fatal(err)
 	}
 	versions := []kver.Version{{}, kver.V(5, 10), kver.V(6, 1), kver.V(6, 12), kver.V(7, 2)}
+	mem := &compat.Scratch{}
 	f.Fuzz(func(t *testing.T, b []byte, how byte) {
 		defer time.AfterFunc(20*time.Second, func() { panic("no answer after 20 s") }).Stop()
 		tg := compat.Target{Version: versions[int(how)%len(versions)], Vermagic: "6.1.0-50-amd64 SMP preempt mod_unload modversions ", Symvers: []*symvers.Table{rows},
@@ -57,7 +58,7 @@ func FuzzLoad(f *testing.F) {
 			return // too large, or a broken stream: the command says so
 		}
 		defer src.Close()
-		d, err := NewDraft(s.Frozen(), "-", src, b[:min(len(b), 64)])
+		d, err := NewDraft(s.Frozen(), "-", src, b[:min(len(b), 64)], mem)
 		if err != nil {
 			t.Fatal(err) // the bytes are in memory: nothing can go wrong with reading
 		}

@@ -66,7 +66,7 @@ func compare(t *testing.T, o *oracletest.Oracle, r *oracletest.Recorded, m *orac
 	}
 	defer src.Close()
 	frozen := s.T.Target
-	d, err := NewDraft(&frozen, "dummy.ko", src, nil)
+	d, err := NewDraft(&frozen, "dummy.ko", src, nil, nil)
 	if err != nil {
 		return "", err.Error()
 	}

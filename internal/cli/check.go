@@ -282,9 +282,9 @@ func (o *checkOptions) run(cmd *cobra.Command, args []string) error {
 	if o.recursive || len(args) > manyModules {
 		limitMemory()
 	}
-	err = scan.Stream(cmd.Context(), o.workers(cmd), o.paths(args), func() *source.Buffers { return &source.Buffers{} },
-		func(_ context.Context, pool *source.Buffers, it input, _ func([]byte) error) *draft {
-			return o.draft(frozen, pool, it, limit)
+	err = scan.Stream(cmd.Context(), o.workers(cmd), o.paths(args), func() *checkWorker { return &checkWorker{&source.Buffers{}, &compat.Scratch{}} },
+		func(_ context.Context, w *checkWorker, it input, _ func([]byte) error) *draft {
+			return o.draft(frozen, w, it, limit)
 		},
 		func([]byte) error { return nil },
 		func(it input, d *draft) error {
@@ -323,7 +323,7 @@ func spareCollections() func() {
 func limitMemory() {
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
-	debug.SetMemoryLimit(max(48<<20, int64(m.HeapAlloc)*3) + 16<<20)
+	debug.SetMemoryLimit(max(64<<20, int64(m.HeapAlloc)*3) + 16<<20)
 }
 
 // settle looks at the flags.
@@ -349,15 +349,21 @@ func (o *checkOptions) settle(cmd *cobra.Command) (limit uint64, err error) {
 	return o.limit()
 }
 
+// checkWorker is the memory of a worker.
+type checkWorker struct {
+	pool *source.Buffers
+	mem  *compat.Scratch
+}
+
 // wholeFile is up to which size a module is read at once: relocations and what they change are most of it. In bytes.
 const wholeFile = 4 << 20
 
 // draft reads one module.
-func (o *checkOptions) draft(targets []*compat.Target, pool *source.Buffers, it input, limit uint64) *draft {
+func (o *checkOptions) draft(targets []*compat.Target, w *checkWorker, it input, limit uint64) *draft {
 	if it.err != nil {
 		return &draft{err: it.err}
 	}
-	src, err := source.Open(it.path, source.Options{MaxSize: limit, Partial: true, Whole: wholeFile, Stdin: o.In, Pool: pool})
+	src, err := source.Open(it.path, source.Options{MaxSize: limit, Partial: true, Whole: wholeFile, Stdin: o.In, Pool: w.pool})
 	if err != nil {
 		if _, broken := errors.AsType[*source.StreamError](err); broken {
 			d := &draft{} // a broken xz, say: no module
@@ -379,7 +385,7 @@ func (o *checkOptions) draft(targets []*compat.Target, pool *source.Buffers, it 
 	}
 	d := &draft{}
 	for _, t := range targets {
-		one, err := check.NewDraft(t, it.path, src, head)
+		one, err := check.NewDraft(t, it.path, src, head, w.mem)
 		if err != nil {
 			return &draft{err: err}
 		}

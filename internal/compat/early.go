@@ -290,15 +290,17 @@ func (l *Load) Early() (diag.Errno, error) {
 }
 
 func (l *Load) readVersions() {
-	word := l.F.Word()
+	word, mem := l.F.Word(), l.borrowed()
 	var list []versions.Entry
 	switch {
 	case l.Index.VersExtCRC != 0:
 		list, _ = versions.ParseExtended(l.F.Bytes(l.Hdr[l.Index.VersExtCRC]), l.F.Bytes(l.Hdr[l.Index.VersExtName]))
 	case l.Index.Vers != 0:
-		list, _ = versions.Parse(l.F.Bytes(l.Hdr[l.Index.Vers]), word)
+		list, _ = versions.ParseTo(mem.entries[:0], l.F.Bytes(l.Hdr[l.Index.Vers]), word)
+		mem.entries = list[:0]
 	}
-	l.vers = versions.NewIndex(list)
+	slots := versions.Slots(len(list))
+	l.vers = versions.IndexIn(room(&mem.slots, slots), list)
 }
 
 // VersionOf is what the module's version tables say of a symbol.

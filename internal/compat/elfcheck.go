@@ -230,7 +230,8 @@ func (l *Load) headerTable() (diag.Errno, error) {
 	if h.Shoff >= l.Len || n*uint64(h.Shentsize) > l.Len-h.Shoff {
 		return l.fail(diag.ELFShtable, h.Shoff, n, l.Len), nil
 	}
-	l.named = make([]bool, n)
+	mem := l.borrowed()
+	l.named = room(&mem.named, int(n))
 	if n > uint64(len(l.F.Sections)) { // e_shoff is 0
 		list, err := l.F.HeaderTable(h.Shoff, n)
 		if err != nil {
@@ -240,7 +241,8 @@ func (l *Load) headerTable() (diag.Errno, error) {
 		return 0, nil
 	}
 	// Extended numbering is not the kernel's.
-	l.Hdr = append([]elf.Section(nil), l.F.Sections[:n]...)
+	l.Hdr = room(&mem.hdr, int(n))
+	copy(l.Hdr, l.F.Sections)
 	if i := uint64(h.Shstrndx); i > 0 && i < n && uint64(l.F.Shstrndx) == i {
 		// A name inside the table was read with it; others are read as the kernel does, when they are wanted.
 		s := &l.Hdr[i]

@@ -59,11 +59,12 @@ type Load struct {
 	Suspicious []string
 
 	// Stray says that a name was read where the section headers lie, which the kernel has written addresses into.
-	Stray  bool
-	reread bool
-	vers   *versions.Index
-	symtab *elf.Symtab
-	step   string
+	Stray   bool
+	reread  bool
+	vers    *versions.Index
+	symtab  *elf.Symtab
+	step    string
+	scratch *Scratch
 
 	all, whole, valid bool // for Before and After
 	refusedAt         *refusal

@@ -226,9 +226,10 @@ const (
 
 // symbolStates looks at each symbol once.
 func (l *Load) symbolStates(t *elf.Symtab) []uint8 {
-	state := make([]uint8, t.Len())
+	mem := l.borrowed()
+	state := room(&mem.state, t.Len())
 	raw := t.Raw()
-	loaded := make([]bool, len(l.Hdr)) // what lies there is good
+	loaded := room(&mem.loaded, len(l.Hdr)) // what lies there is good
 	for i := range l.Hdr {
 		loaded[i] = i != 0 && (l.Hdr[i].Flags&stdelf.SHF_ALLOC != 0 || i == l.Index.Pcpu)
 	}

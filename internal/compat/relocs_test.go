@@ -104,13 +104,13 @@ func TestRelocationTypesThatALoaderDoesNotTake(t *testing.T) {
 		{"GOT of arm64", elftest.ARM64, []uint32{311, 312, 261}, kver.V(6, 1), "relocation of type 311 R_AARCH64_ADR_GOT_PAGE at .text+0x0 (sample_init): the arm64 loader takes no such GOT relocation; 1 more are of types", "-fno-pic"},
 		{"GOT of x86", elftest.AMD64, []uint32{9}, kver.V(6, 1), "R_X86_64_GOTPCREL", "-fno-pic"},
 		{"not of this machine at all", elftest.AMD64, []uint32{200}, kver.V(6, 1), "relocation of type 200 - at .text+0x0 (sample_init): the x86_64 loader does not take it", ""},
-		{"of a later kernel", elftest.RISCV64, []uint32{57}, kver.V(6, 1), "the riscv64 loader takes it from 6.", "toolchain"},
+		{"of a later kernel", elftest.RISCV64, []uint32{57}, kver.V(6, 1), "the riscv64 loader takes it from 6.7 on", "toolchain"},
 		{"in time", elftest.RISCV64, []uint32{57}, kver.V(7, 2), "", ""},
 		{"a number of more than 16 bits", elftest.ARM64, []uint32{1 << 30}, kver.V(6, 1), "relocation of type 1073741824", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			b := elftest.Module(c.machine, "sample")
-			for _, sec := range []string{".plt", ".init.plt"} {
+			for _, sec := range []string{".plt", ".init.plt", ".got", ".got.plt"} {
 				b.Progbits(sec, stdelf.SHF_ALLOC, []byte{0})
 			}
 			var list []elftest.Rel

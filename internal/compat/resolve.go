@@ -332,6 +332,15 @@ func (t *Target) provider(sym *Import, not string) (Export, bool) {
 
 // Provides reports whether anybody exports what an import wants. The same target is to be asked for it each time.
 func (t *Target) Provides(sym *Import, not string) bool {
+	if sym.row == 0 && len(t.Symvers) > 0 {
+		tab := t.Symvers[0]
+		if i := tab.Row([]byte(sym.Name)); i >= 0 && tab.InKernel(i) {
+			sym.row = i + 1
+		}
+	}
+	if sym.row != 0 {
+		return true
+	}
 	_, ok := t.provider(sym, not)
 	return ok
 }

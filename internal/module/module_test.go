@@ -221,7 +221,7 @@ func TestANameWithoutANULDoesNotTakeTheWholeTable(t *testing.T) {
 }
 
 func TestNameOfFile(t *testing.T) {
-	for in, want := range map[string]string{"a/snd-hda-intel.ko.xz": "snd_hda_intel", "x.ko": "x", "y": "y", "drivers/ata/libata": "libata", "z.ko.zst": "z"} {
+	for in, want := range map[string]string{"drivers/firmware/thead,th1520-aon.ko.xz": "thead_th1520_aon", "a/snd-hda-intel.ko.xz": "snd_hda_intel", "x.ko": "x", "y": "y", "drivers/ata/libata": "libata", "z.ko.zst": "z"} {
 		if got := NameOfFile(in); got != want {
 			t.Errorf("%s: got %s want %s", in, got, want)
 		}

@@ -163,14 +163,16 @@ func (m *Module) InfoName() string {
 	return NameOfFile(m.Path)
 }
 
-// NameOfFile is the module name that a file name stands for.
+// NameOfFile is the module name that a file name stands for: kbuild writes dashes and commas as underscores.
+//
+// Source: scripts/Makefile.lib: name-fix-token.
 func NameOfFile(p string) string {
 	name := path.Base(p)
 	for _, suffix := range []string{".gz", ".xz", ".zst"} {
 		name = strings.TrimSuffix(name, suffix)
 	}
 	name = strings.TrimSuffix(name, ".ko")
-	return strings.ReplaceAll(name, "-", "_")
+	return strings.ReplaceAll(strings.ReplaceAll(name, "-", "_"), ",", "_")
 }
 
 // BuildID is the GNU build id, nil where there is none.

@@ -163,6 +163,20 @@ func bare(err error) error {
 func (in *Input) regular(f file, size uint64, o Options) error {
 	p := in.pool
 	in.PackedSize = size
+	if o.Partial && size <= o.Whole && size <= o.MaxSize {
+		b := grow(&p.plain, size)
+		if err := readAt(f, b, 0); err != nil {
+			return err
+		}
+		switch in.Compression = compression(b); {
+		case in.Compression != "none":
+			p.plain, p.packed = p.packed[:0], b // plain is what it is unpacked to
+			return in.unpack(memSource(b), b[:min(size, headSize)], o, nil)
+		case isELF(b) || o.Any:
+			in.mem, in.size = b, size
+			return nil
+		}
+	}
 	head := p.alloc(min(size, headSize))
 	if err := readAt(f, head, 0); err != nil {
 		return err
@@ -181,7 +195,7 @@ func (in *Input) regular(f file, size uint64, o Options) error {
 		return in.unpack(memSource(b), head, o, nil)
 	}
 	in.size = size
-	if o.Partial && (size > o.Whole || !isELF(head)) || !o.Any && !isELF(head) {
+	if o.Partial || !o.Any && !isELF(head) {
 		in.file, in.head = f, head
 		return nil
 	}

@@ -108,6 +108,12 @@ func (t *Table) Row(name []byte) int {
 // Following is the number of the next row of the same name, -1 behind the last.
 func (t *Table) Following(i int) int { return int(t.rows[i].nextSame) - 1 }
 
+// InKernel reports whether row i is of the kernel image itself.
+func (t *Table) InKernel(i int) bool {
+	r := &t.rows[i]
+	return r.moduleLen == 0 || r.moduleLen == 7 && string(t.data[r.module:r.module+7]) == "vmlinux"
+}
+
 // Same yields every row of a name, in file order.
 func (t *Table) Same(name []byte) iter.Seq[Symbol] {
 	return func(yield func(Symbol) bool) {

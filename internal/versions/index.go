@@ -10,12 +10,23 @@ type Index struct {
 }
 
 // NewIndex indexes list, which must not change afterwards.
-func NewIndex(list []Entry) *Index {
+func NewIndex(list []Entry) *Index { return IndexIn(make([]uint32, Slots(len(list))), list) }
+
+// Slots is how many slots the index of n entries has.
+func Slots(n int) int {
 	size := 8
-	for size/2 < len(list) {
+	for size/2 < n {
 		size *= 2
 	}
-	x := &Index{list: list, slots: make([]uint32, size), seed: maphash.MakeSeed()}
+	return size
+}
+
+// seed is the process's own, so that no file can be made to collide.
+var seed = maphash.MakeSeed()
+
+// IndexIn is NewIndex with the caller's zeroed slots, as many as Slots says.
+func IndexIn(slots []uint32, list []Entry) *Index {
+	x := &Index{list: list, slots: slots, seed: seed}
 	for i := range list {
 		if list[i].NoNUL {
 			continue

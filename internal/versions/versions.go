@@ -6,6 +6,7 @@ import (
 	stdelf "debug/elf"
 	"errors"
 	"fmt"
+	"slices"
 
 	"kotool/internal/bin"
 	"kotool/internal/elf"
@@ -38,8 +39,11 @@ const recordSize = 64
 // A rest of less than a record is left out. The error tells of the first record whose name has no NUL; all records are returned.
 //
 // Source: include/linux/module.h: struct modversion_info.
-func Parse(v bin.View, word int) ([]Entry, error) {
-	list := make([]Entry, 0, v.Len()/recordSize)
+func Parse(v bin.View, word int) ([]Entry, error) { return ParseTo(nil, v, word) }
+
+// ParseTo is Parse that appends to a list.
+func ParseTo(list []Entry, v bin.View, word int) ([]Entry, error) {
+	list = slices.Grow(list, int(v.Len()/recordSize))
 	var bad error
 	for rec := range v.All(recordSize) {
 		raw := rec.Word(0, word)
