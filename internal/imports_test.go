@@ -21,7 +21,7 @@ var layers = map[string]int{
 	"check":  7,
 	"cli":    8,
 	// Support of tests and tools, imported by nobody above.
-	"elftest": 2, "oracletest": 5, "difftest": 9, "tools/gendocs": 9, "e2e": 2, "e2e/guest": 3,
+	"elftest": 2, "oracledir": 0, "oracletest": 5, "difftest": 9, "tools/gendocs": 9, "e2e": 2, "e2e/guest": 3,
 }
 
 func TestPackagesImportOnlyLowerLayers(t *testing.T) {

@@ -25,18 +25,11 @@ import (
 	"kotool/internal/elf"
 	"kotool/internal/kver"
 	"kotool/internal/module"
+	"kotool/internal/oracledir"
 	"kotool/internal/sig"
 	"kotool/internal/source"
 	"kotool/internal/symvers"
 )
-
-// Dir is the folder of recordings.
-func Dir() string {
-	if d := os.Getenv("KOTOOL_ORACLE"); d != "" {
-		return d
-	}
-	return filepath.Join("..", "..", "..", "shared", "oracle")
-}
 
 // Recorded is what a kernel did with one module.
 type Recorded struct {
@@ -91,9 +84,9 @@ type Oracle struct {
 // Verdicts lists the recordings of damaged and odd modules.
 func Verdicts(t *testing.T) []string {
 	t.Helper()
-	list, _ := filepath.Glob(filepath.Join(Dir(), "verdicts-amd64-*.json.gz"))
+	list, _ := filepath.Glob(filepath.Join(oracledir.Path(), "verdicts-amd64-*.json.gz"))
 	if len(list) == 0 {
-		t.Skipf("no recorded verdicts in %s: set KOTOOL_ORACLE to the folder that has them", Dir())
+		t.Skipf("no recorded verdicts in %s: set KOTOOL_ORACLE to the folder that has them", oracledir.Path())
 	}
 	return list
 }

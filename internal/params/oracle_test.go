@@ -18,6 +18,7 @@ import (
 
 	kelf "kotool/internal/elf"
 	"kotool/internal/kver"
+	"kotool/internal/oracledir"
 	"kotool/internal/source"
 )
 
@@ -51,12 +52,12 @@ func cut(line string, release string) string {
 	return line[:min(len(line), limit)]
 }
 
-// oracle is the folder of the recordings; the test is skipped without it.
+// oracle is the folder of the recordings; the test is skipped without any.
 func oracle(t *testing.T) string {
 	t.Helper()
-	dir := os.Getenv("KOTOOL_ORACLE")
-	if dir == "" {
-		t.Skip("KOTOOL_ORACLE is not set")
+	dir := oracledir.Path()
+	if list, _ := filepath.Glob(filepath.Join(dir, "verdicts-*.json.gz")); len(list) == 0 {
+		t.Skipf("no recorded verdicts in %s: set KOTOOL_ORACLE to the folder that has them", dir)
 	}
 	return dir
 }

@@ -15,6 +15,7 @@ import (
 
 	kelf "kotool/internal/elf"
 	"kotool/internal/kver"
+	"kotool/internal/oracledir"
 	"kotool/internal/source"
 )
 
@@ -49,19 +50,12 @@ type recording struct {
 	kernel  map[string]uint64
 }
 
-func oracleDir() string {
-	if d := os.Getenv("KOTOOL_ORACLE"); d != "" {
-		return d
-	}
-	return filepath.Join("..", "..", "..", "shared", "oracle")
-}
-
 // recordings reads all that are there.
 func recordings(t *testing.T) []recording {
 	t.Helper()
 	var list []recording
 	for _, pat := range []string{"*/modules.json", "mini/*/modules.json"} {
-		found, _ := filepath.Glob(filepath.Join(oracleDir(), pat))
+		found, _ := filepath.Glob(filepath.Join(oracledir.Path(), pat))
 		for _, f := range found {
 			r := recording{dir: filepath.Dir(f), kernel: map[string]uint64{}}
 			r.name = filepath.Base(r.dir)
@@ -85,7 +79,7 @@ func recordings(t *testing.T) []recording {
 		}
 	}
 	if len(list) == 0 {
-		t.Skipf("no recordings of real kernels in %s: set KOTOOL_ORACLE to the folder that has them", oracleDir())
+		t.Skipf("no recordings of real kernels in %s: set KOTOOL_ORACLE to the folder that has them", oracledir.Path())
 	}
 	return list
 }

@@ -12,6 +12,7 @@ import (
 
 	"kotool/internal/compat"
 	"kotool/internal/elf"
+	"kotool/internal/oracledir"
 	"kotool/internal/oracletest"
 	"kotool/internal/recording"
 )
@@ -19,9 +20,9 @@ import (
 // TestReplayMakesTheBytesOfRealKernels repeats recordings: every section lies where the kernel had it, and has the kernel's bytes when relocation
 // is done.
 func TestReplayMakesTheBytesOfRealKernels(t *testing.T) {
-	list, _ := filepath.Glob(filepath.Join(oracletest.Dir(), "mini", "*", "modules.json"))
+	list, _ := filepath.Glob(filepath.Join(oracledir.Path(), "mini", "*", "modules.json"))
 	if len(list) == 0 {
-		t.Skipf("no recordings of real kernels in %s: set KOTOOL_ORACLE to the folder that has them", oracletest.Dir())
+		t.Skipf("no recordings of real kernels in %s: set KOTOOL_ORACLE to the folder that has them", oracledir.Path())
 	}
 	for _, p := range list {
 		dir := filepath.Dir(p)
