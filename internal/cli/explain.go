@@ -14,6 +14,7 @@ import (
 	"kotool/internal/render"
 	"kotool/internal/report"
 	"kotool/internal/source"
+	"kotool/internal/target"
 )
 
 type explainOptions struct {
@@ -175,7 +176,7 @@ func (o *explainOptions) beside() (b *report.Beside, done func(), err error) {
 	b = &report.Beside{}
 	if o.symvers != "" {
 		b.Table = filepath.Base(o.symvers)
-		if b.Symvers, err = o.readSymvers(o.symvers, limit); err != nil {
+		if b.Symvers, err = target.ReadSymvers(o.symvers, source.Options{MaxSize: limit, Stdin: o.In}); err != nil {
 			return nil, done, err
 		}
 	}

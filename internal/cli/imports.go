@@ -1,8 +1,6 @@
 package cli
 
 import (
-	"errors"
-
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -12,6 +10,7 @@ import (
 	"kotool/internal/report"
 	"kotool/internal/source"
 	"kotool/internal/symvers"
+	"kotool/internal/target"
 )
 
 type importsOptions struct {
@@ -61,7 +60,7 @@ func (o *importsOptions) provider() (report.Provider, error) {
 		if err != nil {
 			return nil, err
 		}
-		if table, err = o.readSymvers(o.symvers, limit); err != nil {
+		if table, err = target.ReadSymvers(o.symvers, source.Options{MaxSize: limit, Stdin: o.In}); err != nil {
 			return nil, err
 		}
 	}
@@ -98,25 +97,4 @@ func (o *importsOptions) provider() (report.Provider, error) {
 		}
 		return "", false
 	}, nil
-}
-func (in *inputs) readSymvers(p string, limit uint64) (*symvers.Table, error) {
-	src, err := source.Open(p, source.Options{MaxSize: limit, Stdin: in.In, Any: true})
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", p, err)
-	}
-	if src.Damage != nil {
-		return nil, fmt.Errorf("%s: %w", p, src.Damage)
-	}
-	b, err := src.ReadAll() // the table keeps it: src is not closed, and its buffers are used by nobody else
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", p, err)
-	}
-	tab, err := symvers.Parse(b)
-	if err != nil {
-		if le, ok := errors.AsType[*symvers.LineError](err); ok && le.Hint != "" {
-			return nil, fmt.Errorf("%s: %w\nhint: %s", p, err, le.Hint)
-		}
-		return nil, fmt.Errorf("%s: %w", p, err)
-	}
-	return tab, nil
 }

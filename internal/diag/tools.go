@@ -53,6 +53,8 @@ var ErrnoTexts = []ErrnoText{
 	{Errno: EBUSY, Insmod: "Device or resource busy", Modprobe: "Device or resource busy",
 		Why:   "a module that this one needs, or one of the same name, is still being loaded; or the module's init function found its device in use",
 		Usual: []Code{SymBusy}},
+	{Errno: EAGAIN, Insmod: "Resource temporarily unavailable", Modprobe: "Resource temporarily unavailable",
+		Why: "rmmod: another module uses this one, or it is in use (EWOULDBLOCK)"},
 	{Errno: ENOMEM, Insmod: "Cannot allocate memory", Modprobe: "Cannot allocate memory", Others: []string{"Out of memory"},
 		Why: "no room for the module, or for its per-CPU data", Usual: []Code{Percpu, Memory}},
 	{Errno: EOPNOTSUPP, Insmod: "Operation not supported", Modprobe: "Operation not supported", Others: []string{"Not supported"},

@@ -20,6 +20,17 @@ const (
 	Undecided Verdict = "undecided"
 )
 
+// role is the verdict's colour.
+func (v Verdict) role() render.Role {
+	switch v {
+	case Refused:
+		return render.RoleBad
+	case Undecided:
+		return render.RoleWarn
+	}
+	return render.RoleGood
+}
+
 // NotChecked is a question that was left out, and why.
 type NotChecked struct{ What, Why string }
 
@@ -194,30 +205,10 @@ func (t *CheckTarget) json(j *render.JSON, arch string) {
 	j.End()
 }
 
-// words are what user space prints for an errno. Source: kmod: tools/insmod.c, tools/modprobe.c; strerror.
-var words = map[diag.Errno]struct{ insmod, modprobe string }{
-	diag.ENOEXEC:      {"Invalid module format", "Exec format error"},
-	diag.ENOENT:       {"Unknown symbol in module", "Unknown symbol in module, or unknown parameter (see dmesg)"},
-	diag.EINVAL:       {"Invalid parameters", "Invalid argument"},
-	diag.EEXIST:       {"File exists", "File exists"},
-	diag.ENOKEY:       {"Required key not available", "Required key not available"},
-	diag.EKEYREJECTED: {"Key was rejected by service", "Key was rejected by service"},
-	diag.EPERM:        {"Operation not permitted", "Operation not permitted"},
-	diag.EBUSY:        {"Device or resource busy", "Device or resource busy"},
-	diag.ENOMEM:       {"Cannot allocate memory", "Cannot allocate memory"},
-	diag.EBADMSG:      {"Bad message", "Bad message"},
-	diag.EOPNOTSUPP:   {"Operation not supported", "Operation not supported"},
-	diag.EAGAIN:       {"Resource temporarily unavailable", "Resource temporarily unavailable"},
-	diag.ENODEV:       {"No such device", "No such device"},
-	diag.ERANGE:       {"Numerical result out of range", "Numerical result out of range"},
-	diag.ENOSPC:       {"No space left on device", "No space left on device"},
-	diag.EFBIG:        {"File too large", "File too large"},
-}
-
 // Says is what insmod and modprobe print for an errno.
 func Says(e diag.Errno) (insmod, modprobe string) {
-	if w, ok := words[e]; ok {
-		return w.insmod, w.modprobe
+	if t := diag.TextOf(e); t != nil {
+		return t.Insmod, t.Modprobe
 	}
 	return e.Name(), e.Name()
 }
@@ -275,13 +266,7 @@ func (r *Check) TextFor(out *render.Out, st *render.Style) {
 // Text implements Texter.
 func (r *Check) Text(out *render.Out, st *render.Style) {
 	r.fill()
-	role := render.RoleGood
-	switch r.Verdict {
-	case Refused:
-		role = render.RoleBad
-	case Undecided:
-		role = render.RoleWarn
-	}
+	role := r.Verdict.role()
 	safe := render.Text[string]
 	out.B = render.AppendText(out.B, r.File)
 	out.Str(": ")

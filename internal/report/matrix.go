@@ -52,14 +52,7 @@ func (m *Matrix) Add(list []*Check) {
 	row := matrixRow{file: list[0].File}
 	for _, r := range list {
 		row.cells = append(row.cells, r.Cell())
-		role := render.RoleGood
-		switch r.Verdict {
-		case Refused:
-			role = render.RoleBad
-		case Undecided:
-			role = render.RoleWarn
-		}
-		row.roles = append(row.roles, role)
+		row.roles = append(row.roles, r.Verdict.role())
 	}
 	m.rows = append(m.rows, row)
 }

@@ -192,13 +192,7 @@ func relocName(m stdelf.Machine, typ uint32) string {
 // Text implements Texter.
 func (r *Simulation) Text(out *render.Out, st *render.Style) {
 	safe := render.Text[string]
-	role := render.RoleGood
-	switch r.Verdict {
-	case Refused:
-		role = render.RoleBad
-	case Undecided:
-		role = render.RoleWarn
-	}
+	role := r.Verdict.role()
 	out.B = render.AppendText(out.B, r.File)
 	out.Str(": ")
 	head := r.Headline()

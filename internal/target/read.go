@@ -19,9 +19,6 @@ import (
 // The prefixes that say what a path is.
 var prefixes = []string{"symvers", "headers", "tree", "image", "vmlinux", "module", "config", "map", "dir"}
 
-// Prefixes are the words that may stand before a path and a colon.
-func Prefixes() []string { return prefixes }
-
 // Against takes a path as evidence: what it is, its content says, or a prefix ("symvers:PATH").
 func (b *Builder) Against(path string) error {
 	kind := ""
@@ -117,18 +114,44 @@ func hasModules(path string) bool {
 
 // read reads a file, which may be compressed.
 func (b *Builder) read(path string) ([]byte, error) {
-	src, err := source.Open(path, source.Options{MaxSize: b.Limit, Any: true})
+	return readAll(path, source.Options{MaxSize: b.Limit, Any: true})
+}
+
+// readAll reads a file. What it returns is the caller's to keep: the source is not closed, and its buffers are used by nobody else.
+func readAll(path string, o source.Options) ([]byte, error) {
+	src, err := source.Open(path, o)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	if src.Damage != nil {
 		return nil, fmt.Errorf("%s: %w", path, src.Damage)
 	}
-	data, err := src.ReadAll() // kept: src is not closed, and its buffers are used by nobody else
+	data, err := src.ReadAll()
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	return data, nil
+}
+
+// ReadSymvers reads a Module.symvers, which may be compressed. Its errors name the file, and what to give instead.
+func ReadSymvers(path string, o source.Options) (*symvers.Table, error) {
+	o.Any = true
+	data, err := readAll(path, o)
+	if err != nil {
+		return nil, err
+	}
+	return parseSymvers(path, data)
+}
+
+func parseSymvers(path string, data []byte) (*symvers.Table, error) {
+	tab, err := symvers.Parse(data)
+	if err != nil {
+		if le, ok := errors.AsType[*symvers.LineError](err); ok && le.Hint != "" {
+			return nil, fmt.Errorf("%s: %w\nhint: %s", path, err, le.Hint)
+		}
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return tab, nil
 }
 
 // file looks at the content.
@@ -225,12 +248,9 @@ func (b *Builder) Symvers(path string) error {
 }
 
 func (b *Builder) symversOf(path string, data []byte) error {
-	tab, err := symvers.Parse(data)
+	tab, err := parseSymvers(path, data)
 	if err != nil {
-		if le, ok := errors.AsType[*symvers.LineError](err); ok && le.Hint != "" {
-			return fmt.Errorf("%s: %w\nhint: %s", path, err, le.Hint)
-		}
-		return fmt.Errorf("%s: %w", path, err)
+		return err
 	}
 	if tab.Len() == 0 {
 		return fmt.Errorf("%s: no rows: this is no Module.symvers of a kernel", path)
