@@ -60,12 +60,6 @@ type Export struct {
 // RefusedPacked reports whether the kernel's own decoder refuses the file, and no other could unpack it.
 func (d *Draft) RefusedPacked() bool { return d.refusedPacked }
 
-// Name is what the kernel calls the module.
-func (d *Draft) Name() string { return d.name }
-
-// Exports are what the module exports.
-func (d *Draft) Exports() []Export { return d.exports }
-
 // NewDraft judges an open file. The target is only read. head are the first bytes of the file as it is stored, nil where they are not known. An
 // error is one of reading. mem is the worker's, nil: the draft takes its own.
 func NewDraft(t *compat.Target, path string, src *source.Input, head []byte, mem *compat.Scratch) (*Draft, error) {

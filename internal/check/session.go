@@ -51,18 +51,13 @@ func (s *Session) Register(d *Draft) {
 	}
 	if t.Builtin == nil {
 		if kernels > 0 && kernels == len(d.exports) {
-			d.extra = append(d.extra, builtin(d, t, "the kernel exports all that it exports"))
+			d.extra = append(d.extra, diag.New(diag.Builtin, t.Version, d.name, "the kernel exports all that it exports"))
 		}
 		return
 	}
 	if p := t.Builtin(d.name); p != "" {
-		d.extra = append(d.extra, builtin(d, t, "modules.builtin has "+p))
+		d.extra = append(d.extra, diag.New(diag.Builtin, t.Version, d.name, "modules.builtin has "+p))
 	}
-}
-
-func builtin(d *Draft, t *compat.Target, why string) diag.Finding {
-	f := diag.New(diag.Builtin, t.Version, d.name, why)
-	return f
 }
 
 // Complete reports whether every symbol that the module needs is provided already.
@@ -116,16 +111,14 @@ func (s *Session) Answer(d *Draft) (*report.Check, error) {
 	} else {
 		s.symbols(d, r, v, &t)
 	}
-	relocs := d.relocs
-	r.Findings = append(r.Findings, relocs...)
-	settled := v.refused
-	if len(d.suspicious) > 0 && !settled {
+	r.Findings = append(r.Findings, d.relocs...)
+	if len(d.suspicious) > 0 && !v.refused {
 		if err := s.simulate(d, r, v, &t); err != nil {
 			return nil, err
 		}
 	}
-	for i := range relocs {
-		if f := &relocs[i]; len(f.Assumes) > 0 {
+	for i := range d.relocs {
+		if f := &d.relocs[i]; len(f.Assumes) > 0 {
 			v.doubt()
 		} else if f.Severity == diag.Error {
 			v.log(f.Dmesg)
@@ -271,12 +264,10 @@ func (s *Session) symbols(d *Draft, r *report.Check, v *verdict, t *compat.Targe
 
 // simulateWhole takes the whole answer from a simulation.
 func (s *Session) simulateWhole(d *Draft, r *report.Check, v *verdict, t *compat.Target) error {
-	src, done, err := d.source(func() (*source.Input, error) { return s.Open(d.Path) })
+	res, err := s.load(d, t)
 	if err != nil {
 		return err
 	}
-	defer done()
-	res := sim.NewKernel(alone(t)).Load(sim.RequestOf(src))
 	r.Findings, r.Dmesg = res.Findings, []string{}
 	for _, l := range res.Log {
 		r.Dmesg = append(r.Dmesg, l.Text)
@@ -288,6 +279,16 @@ func (s *Session) simulateWhole(d *Draft, r *report.Check, v *verdict, t *compat
 		v.refuse(res.Errno, res.Stage, res.Step)
 	}
 	return nil
+}
+
+// load simulates a load into a kernel that holds nothing else.
+func (s *Session) load(d *Draft, t *compat.Target) (*sim.Result, error) {
+	src, done, err := d.source(func() (*source.Input, error) { return s.Open(d.Path) })
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	return sim.NewKernel(alone(t)).Load(sim.RequestOf(src)), nil
 }
 
 // alone is a target of which a simulation changes nothing, and in which no module has that name yet, whatever has been given before.
@@ -302,12 +303,10 @@ func alone(t *compat.Target) *compat.Target {
 
 // simulate lets memory decide.
 func (s *Session) simulate(d *Draft, r *report.Check, v *verdict, t *compat.Target) error {
-	src, done, err := d.source(func() (*source.Input, error) { return s.Open(d.Path) })
+	res, err := s.load(d, t)
 	if err != nil {
 		return err
 	}
-	defer done()
-	res := sim.NewKernel(alone(t)).Load(sim.RequestOf(src))
 	switch {
 	case res.Undefined != nil:
 		v.undefined(res.Undefined)
@@ -327,16 +326,9 @@ func (s *Session) simulate(d *Draft, r *report.Check, v *verdict, t *compat.Targ
 			r.Findings = append(r.Findings, f)
 		}
 		v.log(f.Dmesg)
-		v.refuse(res.Errno, stageOf(&f, res.Stage), res.Step)
+		v.refuse(res.Errno, res.Stage, res.Step)
 	}
 	return nil
-}
-
-func stageOf(f *diag.Finding, or string) string {
-	if e := diag.Lookup(f.Code); e != nil && e.Stage != "" {
-		return e.Stage
-	}
-	return or
 }
 
 // afterwards is what is asked behind the relocations: exports that exist, BTF, names in sysfs.

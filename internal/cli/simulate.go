@@ -573,7 +573,7 @@ func (s *simulation) load(a *action, buffers *source.Buffers, expected bool) err
 	s.current = a.path
 	req := sim.RequestOf(src)
 	if a.m != nil {
-		if req, err = sim.Replay(s.rec, a.m, src, s.k.T.Arch); err != nil {
+		if err := req.Replay(s.rec, a.m, s.k.T.Arch); err != nil {
 			return err
 		}
 		if s.word {
@@ -591,7 +591,7 @@ func (s *simulation) load(a *action, buffers *source.Buffers, expected bool) err
 	}
 	req.Init, req.Trace = o.initReturns, s.trace
 	req.Count = !s.brief || o.output != formatTable
-	assumes := s.own(src, req)
+	s.own(req)
 	var shot func(*sim.Snapshot)
 	r := &report.Simulation{}
 	wantHash := o.output == formatJSON || o.output == formatNDJSON
@@ -622,7 +622,7 @@ func (s *simulation) load(a *action, buffers *source.Buffers, expected bool) err
 		return failed
 	}
 	sums := r.Hashes
-	r = report.NewSimulation(a.path, res, s.info, assumes)
+	r = report.NewSimulation(a.path, res, s.info, s.assumes)
 	r.Hashes, r.Verbose, r.Brief, r.Traced = sums, o.verbose, s.brief, s.trace != nil && o.trace
 	if r.Name == "" {
 		r.Name = module.NameOfFile(a.path)
@@ -644,24 +644,22 @@ func (s *simulation) load(a *action, buffers *source.Buffers, expected bool) err
 }
 
 // own settles, module by module, what nothing else tells of the kernel, and says so.
-func (s *simulation) own(src *source.Input, req *sim.Request) []string {
-	m, err := module.Decode(src, module.Meta{})
-	if err == nil {
-		s.machine = m.File.Header.Machine
+func (s *simulation) own(req *sim.Request) {
+	m := req.Module
+	if m == nil {
+		return
 	}
-	if s.k.T.Version.IsZero() && err == nil {
-		if v, verr := kver.Parse(m.InfoValue("vermagic")); verr == nil {
+	s.machine = m.File.Header.Machine
+	if s.k.T.Version.IsZero() {
+		if v, err := kver.Parse(m.InfoValue("vermagic")); err == nil {
 			// The first module decides: a kernel does not change while it runs.
 			s.k.T.Version = v
 			s.assumes = append(s.assumes, "the kernel is a "+v.String()+", for which the module was built")
 		}
 	}
-	if p := s.places; p != nil && err == nil {
-		if names := p[m.Name()]; names != nil {
-			req.Fixed = &sim.Fixed{Names: names}
-		}
+	if names := s.places[m.Name()]; names != nil {
+		req.Fixed = &sim.Fixed{Names: names}
 	}
-	return s.assumes
 }
 
 func (s *simulation) show(a *action, r *report.Simulation) {

@@ -100,9 +100,6 @@ func (r *Recording) Kernel(name string) (uint64, bool) {
 	return a, ok
 }
 
-// Symbols is the number of kernel symbols whose addresses are there.
-func (r *Recording) Symbols() int { return len(r.kernel) }
-
 func (r *Recording) json(name string, v any) error {
 	b, err := os.ReadFile(filepath.Join(r.Dir, name))
 	if err != nil {

@@ -9,6 +9,7 @@ import (
 	"kotool/internal/elf"
 	"kotool/internal/ksymtab"
 	"kotool/internal/kver"
+	"kotool/internal/module"
 	"kotool/internal/params"
 	"kotool/internal/reloc"
 )
@@ -29,7 +30,6 @@ type Kernel struct {
 	made    map[string]uint64
 	exports map[string]uint64 // addresses of what live modules export
 	live    []*Module         // newest first, as the kernel's list
-	counted int               // loads so far
 	spare   [][]byte          // memory of regions that was given back
 }
 
@@ -119,6 +119,7 @@ type Fixed struct {
 // Request is one init_module or finit_module call.
 type Request struct {
 	Source elf.Source
+	Module *module.Module // Source, decoded; nil: it is no module, or nobody has
 	Args   []byte
 	Flags  uint32
 	Raw    bool // init_module

@@ -140,7 +140,7 @@ func (s *state) lay(textHead uint64, prepend func(int) uint64) {
 		c.Hdr[i].Flags &^= stdelf.SHF_ALLOC
 	}
 	s.markRoAfterInit()
-	strict := l.model == coreInit && s.strictAlign()
+	strict := l.model == coreInit && c.StrictRWX()
 	round := func(k Kind) {
 		if strict {
 			l.counters[k] = alignUp32(l.counters[k], l.page)
@@ -243,7 +243,7 @@ func symSize(word uint64) uint64 {
 func (s *state) laySymtab(strict bool) {
 	c, l := s.Load, s.layout
 	D, I := l.region(Data), l.region(InitData)
-	sym, str := &c.Hdr[c.Index.Sym], &c.Hdr[c.Index.Str]
+	sym := &c.Hdr[c.Index.Sym]
 	round := func(k Kind) {
 		if strict {
 			l.counters[k] = alignUp32(l.counters[k], l.page)
@@ -275,7 +275,6 @@ func (s *state) laySymtab(strict bool) {
 	l.counters[D] += uint64(len(l.core))
 	round(D)
 	put(c.Index.Str)
-	_ = str
 	l.counters[I] = alignUp32(l.counters[I], l.word)
 	l.kallsyms = l.counters[I]
 	if l.word == 4 {
@@ -320,14 +319,6 @@ func (s *state) usualKallsymsAll() bool {
 func (s *state) smp() bool { return s.Load.T.Is("SMP") != compat.No }
 
 func (s *state) kallsyms() bool { return s.Load.T.Is("KALLSYMS") != compat.No }
-
-// strictAlign reports whether the parts of a region are rounded to pages (to 6.3).
-func (s *state) strictAlign() bool {
-	if a := s.Load.T.Is("STRICT_MODULE_RWX"); a != compat.Unknown {
-		return a == compat.Yes
-	}
-	return s.Load.StrictRWX()
-}
 
 // linkSection is a header as Linkers see it.
 func linkSection(h *elf.Section) reloc.Section {

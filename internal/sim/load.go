@@ -45,8 +45,10 @@ var mayLoad = compat.Stage{ID: "1.1", Name: "may_init_module", Source: "kernel/m
 func (k *Kernel) Load(req *Request) *Result {
 	c := compat.NewLoad(k.T, req.Source, req.Flags)
 	c.Raw = req.Raw
+	if req.Module != nil && req.Flags&compat.CompressedFile == 0 {
+		c.Use(req.Module.File)
+	}
 	s := &state{k: k, Load: c, req: req, tr: req.Trace, unload: k.T.Is("MODULE_UNLOAD") != compat.No, res: &Result{Load: c}}
-	k.counted++
 	if k.Forbidden {
 		s.enter(&mayLoad)
 		s.leave(&mayLoad, diag.EPERM, nil)
@@ -192,7 +194,7 @@ func (s *state) frob() (diag.Errno, error) {
 		return 0, err
 	}
 	errno, err := s.link.Frob()
-	s.flushLines(diag.ArchSections)
+	s.flushLines()
 	return errno, err
 }
 
@@ -218,12 +220,11 @@ func (s *state) traits() reloc.Traits {
 }
 
 // flushLines moves the Linker's lines to the log.
-func (s *state) flushLines(code diag.Code) {
+func (s *state) flushLines() {
 	for _, l := range s.lines {
 		s.Load.Print(l.Text)
 	}
 	s.lines = s.lines[:0]
-	_ = code
 }
 
 func (s *state) layoutAndAllocate() (diag.Errno, error) {
@@ -581,7 +582,7 @@ func (s *state) relocFinding(sec int, errno diag.Errno) {
 		f.Message = "the loader refuses the relocation at " + where
 	}
 	c.Findings = append(c.Findings, f)
-	s.flushLines(code)
+	s.flushLines()
 }
 
 // postRelocation sorts the exception table. Source: kernel/module/main.c: post_relocation.

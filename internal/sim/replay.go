@@ -40,9 +40,8 @@ func Replayed(r *recording.Recording, t *compat.Target) (*Kernel, error) {
 	return k, nil
 }
 
-// Replay is the call that repeats one load of a recording.
-func Replay(r *recording.Recording, m *recording.Module, src elf.Source, a *arch.Arch) (*Request, error) {
-	req := RequestOf(src)
+// Replay makes a call repeat one load of a recording.
+func (req *Request) Replay(r *recording.Recording, m *recording.Module, a *arch.Arch) error {
 	req.Args, req.Flags, req.Raw = []byte(m.Params), m.Flags, m.Syscall == "init"
 	fixed := &Fixed{Sections: map[int]uint64{}, Names: map[string]uint64{}}
 	list, state := m.State()
@@ -56,13 +55,13 @@ func Replay(r *recording.Recording, m *recording.Module, src elf.Source, a *arch
 		}
 	}
 	req.Fixed = fixed
-	f, err := elf.ParseAs(src, a.Class, a.BigEndian)
+	f, err := elf.ParseAs(req.Source, a.Class, a.BigEndian)
 	if err != nil {
-		return req, nil //nolint:nilerr // no module: the load says so
+		return nil //nolint:nilerr // no module: the load says so
 	}
 	tab, err := r.Symtab(m, f)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	fixed.Percpu, fixed.Image = tab.Bases(f)
 	if tab != nil {
@@ -82,7 +81,7 @@ func Replay(r *recording.Recording, m *recording.Module, src elf.Source, a *arch
 			return v, ok && v != 0
 		}
 	}
-	return req, nil
+	return nil
 }
 
 // Grants says whether a recording's kernel has a symbol: by its symbols, or since the module that asks found it.

@@ -60,8 +60,8 @@ func replay(t *testing.T, k *Kernel, r *recording.Recording, m *recording.Module
 	if err != nil {
 		t.Fatal(err)
 	}
-	req, err := Replay(r, m, elf.Mem(oracletest.ReadFile(t, path)), k.T.Arch)
-	if err != nil {
+	req := RequestOf(elf.Mem(oracletest.ReadFile(t, path)))
+	if err := req.Replay(r, m, k.T.Arch); err != nil {
 		t.Fatal(err)
 	}
 	want, err := r.Image(m, "reloc")

@@ -10,6 +10,7 @@ func RequestOf(src elf.Source) *Request {
 	req := &Request{Source: src}
 	m, err := module.Decode(src, module.Meta{})
 	if err == nil && m.NeedSections() == nil {
+		req.Module = m
 		t := m.Exports()
 		req.Exports, req.Form, req.Params = t.Exports, t.Form, m.Params()
 		if this := m.This(); this != nil {
