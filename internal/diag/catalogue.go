@@ -1,6 +1,10 @@
 package diag
 
-import "kotool/internal/kver"
+import (
+	"slices"
+
+	"kotool/internal/kver"
+)
 
 // Codes of findings. The first group is about the file itself, met while decoding.
 const (
@@ -29,7 +33,10 @@ const (
 )
 
 // Catalogue is every finding there is. New reads it; `kotool rules` and docs/findings.md are made of it.
-var Catalogue = []Entry{
+var Catalogue = explained(slices.Concat(decoding, loading(), logged()))
+
+// decoding are the rows of what is met while a file is decoded, and of symbols.
+var decoding = []Entry{
 	{Code: DamagedELF, Severity: Error, Errno: ENOEXEC, Source: "kernel/module/main.c: elf_validity_check",
 		Title: "the ELF header or the section headers are damaged", Args: "text", Message: "%[1]s",
 		Hint: "the file is cut short or not a kernel module; copy or build it again"},

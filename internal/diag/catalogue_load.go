@@ -114,7 +114,8 @@ func always(format string) []Text { return []Text{{In: kver.All, Format: format}
 // detailed is a text of the ELF checks that 5.11 brought; before, they were silent.
 func detailed(format string) []Text { return []Text{{In: kver.Since(5, 11), Format: format}} }
 
-func init() {
+// loading are the rows of what load_module refuses, in its order.
+func loading() []Entry {
 	main := func(f string) string { return "kernel/module/main.c: " + f }
 	elf := func(code Code, step, title, args, message string, dmesg []Text) Entry {
 		return Entry{Code: code, Severity: Error, Errno: ENOEXEC, Stage: validity, Step: step, Source: main("elf_validity_*"),
@@ -124,7 +125,7 @@ func init() {
 		return Entry{Code: code, Severity: Note, Source: main("module_augment_kernel_taints"), Stage: "module_augment_kernel_taints", Step: "i2", Title: title + " (taint " + letter + ")",
 			Args: args, Message: message, Dmesg: dmesg}
 	}
-	Catalogue = append(Catalogue, []Entry{
+	return []Entry{
 		{Code: Flags, Severity: Error, Errno: EINVAL, Stage: "finit_module", Step: "1.2", Source: main("finit_module"),
 			Title: "flags that finit_module does not know", Args: "flags", Message: "flags %#[1]x are not all known to this kernel"},
 		{Code: Empty, Severity: Error, Errno: EINVAL, Stage: "kernel_read_file", Step: "1.4", Source: "fs/kernel_read_file.c: kernel_read_file",
@@ -325,5 +326,5 @@ func init() {
 		{Code: Undefined, Severity: Error, Errno: ENOEXEC, Stage: "load_module", Source: main("load_module"), Title: "the kernel's behaviour is undefined", Args: "text",
 			Message: "what the kernel does is undefined here: %[1]s", Hint: copyIt,
 			Why: "The loader trusts the module in many places: it reads and writes where the file says. It may crash, corrupt memory, or load."},
-	}...)
+	}
 }

@@ -128,8 +128,9 @@ var Lines = []Line{
 	{Code: RelocOther, Format: "livepatch: section %[1]s has an incorrectly formatted name", Args: "section", Errno: EINVAL},
 }
 
-func init() {
-	Catalogue = append(Catalogue, []Entry{
+// logged are the rows of what only the log tells.
+func logged() []Entry {
+	return []Entry{
 		{Code: TaintLocking, Severity: Note, Source: "kernel/panic.c: add_taint", Title: "lock debugging goes off with the first taint P or F", Args: "none",
 			Message: "the kernel stops its lock debugging: the taint before this line may confuse it", Dmesg: always("Disabling lock debugging due to kernel taint"),
 			Why: "It follows the first licence or forced-load taint of a boot. Only kernels with lockdep lose anything."},
@@ -155,5 +156,5 @@ func init() {
 			Title: "the file's hash is blacklisted", Args: "hash", Message: "the SHA-256 of the file is in the kernel's blacklist keyring", Dmesg: always("Module hash %[1]s is blacklisted"),
 			Hint: "use another build of the module",
 			Why:  "Kernels of Debian look the hash of a signed module up among the revoked ones (the dbx of secure boot, and those built in). Other kernels do not."},
-	}...)
+	}
 }

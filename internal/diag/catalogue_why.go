@@ -1,5 +1,7 @@
 package diag
 
+import "slices"
+
 // The usual causes, and what to do, of rows that are not prose themselves. init puts them into the catalogue.
 const (
 	whyDamaged = "The file was cut short by a full disk or a broken download, or overwritten by a tool that edits ELF files; or it is no module at all."
@@ -128,17 +130,21 @@ var prose = []struct {
 	{NameEmpty, whyEdited, ""},
 }
 
-func init() {
+// explained gives rows their causes and hints, where they have none of their own.
+func explained(list []Entry) []Entry {
 	for i := range prose {
-		e := Lookup(prose[i].code)
-		if e == nil {
-			panic("diag: prose of " + string(prose[i].code) + ", which is in no catalogue")
+		p := &prose[i]
+		k := slices.IndexFunc(list, func(e Entry) bool { return e.Code == p.code })
+		if k < 0 {
+			panic("diag: prose of " + string(p.code) + ", which is in no catalogue")
 		}
+		e := &list[k]
 		if e.Why == "" {
-			e.Why = prose[i].why
+			e.Why = p.why
 		}
 		if e.Hint == "" {
-			e.Hint = prose[i].hint
+			e.Hint = p.hint
 		}
 	}
+	return list
 }
