@@ -1,0 +1,307 @@
+package cli
+
+import (
+	stdelf "debug/elf"
+	"errors"
+	"fmt"
+	"os"
+	"runtime/debug"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"kotool/internal/compat"
+	"kotool/internal/kver"
+	"kotool/internal/module"
+	"kotool/internal/render"
+	"kotool/internal/report"
+	"kotool/internal/sim"
+	"kotool/internal/source"
+)
+
+// play does it all.
+func (s *simulation) play(cmd *cobra.Command, list []action) error {
+	o := s.o
+	s.out = render.NewWriter(func(p []byte) error {
+		if o.quiet {
+			return nil
+		}
+		_, err := o.Out.Write(p)
+		return err
+	})
+	s.style = o.style()
+	if len(list) > manyModules {
+		// Little of what is allocated lives long: a larger heap saves collections.
+		defer debug.SetGCPercent(debug.SetGCPercent(400))
+	}
+	s.brief = o.all && !o.verbose || len(list) > manyModules && !o.verbose
+	if err := s.openTrace(); err != nil {
+		return err
+	}
+	if o.output == formatJSON {
+		s.out.Str("[")
+	}
+	buffers := &source.Buffers{}
+	expected := false
+	var failed error
+	for i := range list {
+		if err := cmd.Context().Err(); err != nil {
+			return err
+		}
+		a := &list[i]
+		expected = i+1 < len(list) && list[i+1].verb == "expect"
+		switch a.verb {
+		case "load":
+			s.loads++
+			if err := s.load(a, buffers, expected); err != nil {
+				s.trouble(a.path, err)
+			}
+		case "unload":
+			s.unloaded(a, expected)
+		case "lsmod":
+			if o.output == formatTable && !o.dmesg {
+				report.LsmodText(s.out, s.k)
+			}
+		case "expect":
+			if s.last != a.errno {
+				s.status = worse(s.status, statusBad)
+				got, want := s.last.Name(), a.errno.Name()
+				if s.last == 0 {
+					got = "0"
+				}
+				if a.errno == 0 {
+					want = "0"
+				}
+				fmt.Fprintf(o.Err, "kotool: simulate-load: line %d: got %s, expected %s\n", a.line, got, want)
+			}
+		}
+		if s.out.Check(); s.out.Err() != nil {
+			break
+		}
+	}
+	switch {
+	case o.output == formatJSON:
+		s.out.Str("]\n")
+	case o.output == formatTable && !o.dmesg && o.all:
+		s.out.Str(fmt.Sprintf("%d modules, %d of them are not loaded\n", s.loads, s.bad))
+	case o.output == formatTable && !o.dmesg && (s.rec == nil || o.verbose):
+		report.LsmodText(s.out, s.k)
+		if l := s.k.Taints().Letters(); l != "" {
+			s.out.Str("the kernel is tainted: " + l + "\n")
+		}
+	}
+	s.out.Flush()
+	failed = s.out.Err()
+	if s.file != nil {
+		s.traceOut.Flush()
+		failed = errors.Join(failed, s.traceOut.Err(), s.file.Close())
+	}
+	if failed != nil {
+		return fmt.Errorf("writing: %w", failed)
+	}
+	if s.status != statusGood {
+		return statusError(s.status)
+	}
+	return nil
+}
+
+// openTrace makes what the trace goes to.
+func (s *simulation) openTrace() error {
+	machine := func() stdelf.Machine { return s.machine }
+	var both tee
+	if s.o.trace && s.o.output == formatTable && !s.o.dmesg {
+		both = append(both, &report.TextTrace{Out: s.out, Machine: machine})
+	}
+	if p := s.o.traceJSON; p != "" {
+		f, err := os.Create(p)
+		if err != nil {
+			return err
+		}
+		s.file = f
+		s.traceOut = render.NewWriter(func(b []byte) error { _, err := f.Write(b); return err })
+		both = append(both, &report.JSONTrace{Out: s.traceOut, Machine: machine, File: func() string { return s.current }})
+	}
+	if len(both) > 0 {
+		s.trace = both
+	}
+	return nil
+}
+
+// trouble is a file that could not be read.
+func (s *simulation) trouble(path string, err error) {
+	s.status = worse(s.status, statusTrouble)
+	s.bad++
+	fmt.Fprintf(s.o.Err, "kotool: simulate-load: %s: %s\n", safe(path), safe(err.Error()))
+	if s.o.output == formatJSON || s.o.output == formatNDJSON {
+		s.object(func(j *render.JSON) {
+			j.KStr("file", path)
+			j.KStr("error", err.Error())
+		})
+	}
+}
+
+func (s *simulation) object(write func(j *render.JSON)) {
+	if s.n++; s.n > 1 && s.o.output == formatJSON {
+		s.out.Str(",\n")
+	}
+	j := render.NewJSON(s.out)
+	j.Obj()
+	write(j)
+	j.End()
+	j.Done()
+	if s.o.output == formatNDJSON {
+		s.out.Str("\n")
+	}
+}
+
+// load loads one module.
+func (s *simulation) load(a *action, buffers *source.Buffers, expected bool) error {
+	o := s.o
+	src, err := source.Open(a.path, source.Options{MaxSize: s.limit, Stdin: o.In, Pool: buffers, Any: true})
+	if err != nil {
+		return err
+	}
+	defer src.Close()
+	if src.Damage != nil {
+		return src.Damage
+	}
+	s.current = a.path
+	req := sim.RequestOf(src)
+	if a.m != nil {
+		if err := req.Replay(s.rec, a.m, s.k.T.Arch); err != nil {
+			return err
+		}
+		if s.word {
+			s.k.T.Granted = sim.Grants(s.rec, req.Fixed)
+		}
+	} else {
+		req.Args = []byte(strings.Join(a.params, " "))
+		req.Flags, req.Raw = o.flagBits, o.syscall == "init_module"
+		if o.forceMod {
+			req.Flags |= compat.IgnoreModVersions
+		}
+		if o.forceMagic {
+			req.Flags |= compat.IgnoreVermagic
+		}
+	}
+	req.Init, req.Trace = o.initReturns, s.trace
+	req.Count = !s.brief || o.output != formatTable
+	s.own(req)
+	var shot func(*sim.Snapshot)
+	r := &report.Simulation{}
+	wantHash := o.output == formatJSON || o.output == formatNDJSON
+	var failed error
+	if wantHash || o.image != "" {
+		shot = func(snap *sim.Snapshot) {
+			if wantHash {
+				r.Hash(snap)
+			}
+			if o.image != "" {
+				name := snap.Name
+				if a.m != nil {
+					name = a.m.Name
+				}
+				failed = writeImage(o.image, name, snap)
+			}
+		}
+	}
+	req.Relocated = shot
+	res := s.k.Load(req)
+	if a.m != nil && int(res.Errno) == a.m.Errno {
+		res.Assumes = nil // the kernel that was recorded has told
+	}
+	if a.m != nil && a.m.Errno != 0 && res.Module != nil {
+		s.k.Forget(res.Module) // what comes next was loaded without it
+	}
+	if failed != nil {
+		return failed
+	}
+	sums := r.Hashes
+	r = report.NewSimulation(a.path, res, s.info, s.assumes)
+	r.Hashes, r.Verbose, r.Brief, r.Traced = sums, o.verbose, s.brief, s.trace != nil && o.trace
+	if r.Name == "" {
+		r.Name = module.NameOfFile(a.path)
+	}
+	s.last = res.Errno
+	if !expected {
+		switch r.Verdict {
+		case report.Refused:
+			s.status = worse(s.status, statusBad)
+		case report.Undecided:
+			s.status = worse(s.status, statusUndecided)
+		}
+	}
+	if r.Verdict == report.Refused {
+		s.bad++
+	}
+	s.show(a, r)
+	return nil
+}
+
+// own settles, module by module, what nothing else tells of the kernel, and says so.
+func (s *simulation) own(req *sim.Request) {
+	m := req.Module
+	if m == nil {
+		return
+	}
+	s.machine = m.File.Header.Machine
+	if s.k.T.Version.IsZero() {
+		if v, err := kver.Parse(m.InfoValue("vermagic")); err == nil {
+			// The first module decides: a kernel does not change while it runs.
+			s.k.T.Version = v
+			s.assumes = append(s.assumes, "the kernel is a "+v.String()+", for which the module was built")
+		}
+	}
+	if names := s.places[m.Name()]; names != nil {
+		req.Fixed = &sim.Fixed{Names: names}
+	}
+}
+
+func (s *simulation) show(a *action, r *report.Simulation) {
+	switch o := s.o; {
+	case o.dmesg:
+		for _, l := range r.Dmesg {
+			s.out.Str(render.Text(l) + "\n")
+		}
+	case o.output == formatJSON || o.output == formatNDJSON:
+		s.object(func(j *render.JSON) {
+			j.KStr("schema", r.Schema())
+			j.KStr("file", a.path)
+			r.JSON(j)
+		})
+	case o.output == formatTSV:
+		t := r.Tables()[0]
+		if s.n++; s.n == 1 && !o.noHead {
+			t.TSVHeader(s.out, "file")
+		}
+		t.TSV(s.out, render.AppendText(nil, a.path))
+	case o.all && !o.verbose && r.Verdict == report.Loads:
+	default:
+		r.Text(s.out, s.style)
+	}
+}
+
+// unloaded unloads one module.
+func (s *simulation) unloaded(a *action, expected bool) {
+	errno, why := s.k.Unload(a.name, a.force)
+	s.last = errno
+	if errno != 0 && !expected {
+		s.status = worse(s.status, statusBad)
+	}
+	switch o := s.o; {
+	case o.dmesg:
+	case o.output == formatJSON || o.output == formatNDJSON:
+		s.object(func(j *render.JSON) {
+			j.KStr("schema", "kotool.unload/1")
+			j.KStr("name", a.name)
+			j.KInt("errno", int64(errno))
+			j.KStrOrNull("errno_name", errno.Name())
+			j.KStrOrNull("why", why)
+		})
+	case o.output == formatTSV:
+	case errno == 0:
+		s.out.Str("unload " + render.Text(a.name) + ": done\n")
+	default:
+		s.out.Str(fmt.Sprintf("unload %s: %s (%d), %s\n", render.Text(a.name), errno.Name(), int(errno), render.Text(why)))
+	}
+}

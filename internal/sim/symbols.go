@@ -1,0 +1,109 @@
+package sim
+
+import (
+	stdelf "debug/elf"
+	"fmt"
+	"strings"
+
+	"kotool/internal/compat"
+	"kotool/internal/diag"
+)
+
+func (s *state) simplifySymbols() (diag.Errno, error) {
+	c := s.Load
+	im, err := c.Importer()
+	if err != nil {
+		return 0, err
+	}
+	r := compat.NewResolver(im, s.k.T)
+	bad := diag.Errno(0)
+	next := 0
+	uses := map[string]bool{}
+	resolved := 0
+	n := s.img.Symbols()
+	for i := 1; i < n; i++ {
+		y, ok := s.img.Symbol(uint32(i))
+		if !ok {
+			return 0, fmt.Errorf("symbol %d lies outside of what is loaded", i)
+		}
+		if next < len(im.Imports) && im.Imports[next].Index == i {
+			imp := &im.Imports[next]
+			next++
+			o := r.Resolve(imp)
+			for _, f := range []*diag.Finding{o.Warning, o.Finding} {
+				if f != nil {
+					c.Findings = append(c.Findings, *f)
+					c.Append(f.Dmesg...)
+				}
+			}
+			if o.Errno != 0 {
+				bad = o.Errno
+				continue
+			}
+			if o.Missing || o.Finding != nil && o.Finding.Code == diag.SymWeak {
+				continue
+			}
+			if o.Owner != "" && !uses[o.Owner] {
+				uses[o.Owner] = true
+				s.res.Uses = append(s.res.Uses, o.Owner)
+			}
+			a, ok := s.address(imp, o.Owner)
+			if !ok {
+				return 0, fmt.Errorf("the address of %s is not known", imp.Name)
+			}
+			resolved++
+			if s.tr != nil {
+				s.tr.Resolved(imp.Name, o.Export.OwnerName(), a, how(&o))
+			}
+			y.Value = a
+			s.img.SetSymbol(uint32(i), y)
+			continue
+		}
+		switch {
+		case y.Shndx == uint16(stdelf.SHN_UNDEF), y.Shndx >= uint16(stdelf.SHN_LORESERVE), int(y.Shndx) >= len(c.Hdr):
+			continue
+		case int(y.Shndx) == c.Index.Pcpu && c.Index.Pcpu != 0 && s.smp():
+			y.Value += s.percpuBase()
+		default:
+			y.Value += c.Hdr[y.Shndx].Addr
+		}
+		if c.Word() == 4 {
+			y.Value = uint64(uint32(y.Value))
+		}
+		s.img.SetSymbol(uint32(i), y)
+	}
+	s.taints |= r.Taints()
+	s.note("%d of %d undefined symbols resolved", resolved, len(im.Imports))
+	if len(s.res.Uses) > 0 {
+		s.did += ", some in " + strings.Join(s.res.Uses, " ")
+	}
+	return bad, nil
+}
+
+// address is where a symbol is that was found.
+func (s *state) address(imp *compat.Import, owner string) (uint64, bool) {
+	if a, ok := s.k.exports[imp.Name]; ok && owner != "" {
+		return a, true
+	}
+	if f := s.req.Fixed; f != nil && f.Symbol != nil {
+		if a, ok := f.Symbol(uint32(imp.Index), imp.Name); ok {
+			return a, true
+		}
+	}
+	return s.k.symbol(imp.Name)
+}
+
+// how says in a word or two on what grounds a symbol was taken.
+func how(o *compat.Outcome) string {
+	var w []string
+	if o.Export.GPL {
+		w = append(w, "GPL")
+	}
+	if o.Export.Namespace != "" {
+		w = append(w, "namespace "+o.Export.Namespace)
+	}
+	if o.Checked {
+		w = append(w, "CRC agrees")
+	}
+	return strings.Join(w, ", ")
+}
