@@ -29,7 +29,8 @@ type Simulation struct {
 func NewSimulation(file string, res *sim.Result, t *CheckTarget, assumes []string) *Simulation {
 	r := &Simulation{Res: res, Assumes: append(slices.Clone(assumes), res.Assumes...)}
 	r.File, r.Name, r.Target, r.Findings = file, res.Name, t, res.Findings
-	r.Verdict, r.Errno, r.Stage, r.Step, r.Needs = Loads, res.Errno, res.Stage, res.Step, res.Uses
+	r.Verdict, r.Errno, r.Stage, r.Step = Loads, res.Errno, res.Stage, res.Step
+	r.Needs, r.NeedCount = res.Uses, res.Provided
 	r.Dmesg = []string{}
 	for _, l := range res.Log {
 		r.Dmesg = append(r.Dmesg, l.Text)

@@ -176,6 +176,7 @@ type Result struct {
 	Values   []Value // of the parameters that were set
 	Taints   compat.Taint
 	Uses     []string
+	Provided map[string]int // symbols that each of Uses provides
 	Stages   []StageResult
 	Relocs   map[uint32]int // applied, by type
 	Applied  int

@@ -18,7 +18,7 @@ func (s *state) simplifySymbols() (diag.Errno, error) {
 	r := compat.NewResolver(im, s.k.T)
 	bad := diag.Errno(0)
 	next := 0
-	uses := map[string]bool{}
+	s.res.Provided = map[string]int{}
 	resolved := 0
 	n := s.img.Symbols()
 	for i := 1; i < n; i++ {
@@ -43,9 +43,10 @@ func (s *state) simplifySymbols() (diag.Errno, error) {
 			if o.Missing || o.Finding != nil && o.Finding.Code == diag.SymWeak {
 				continue
 			}
-			if o.Owner != "" && !uses[o.Owner] {
-				uses[o.Owner] = true
-				s.res.Uses = append(s.res.Uses, o.Owner)
+			if o.Owner != "" {
+				if s.res.Provided[o.Owner]++; s.res.Provided[o.Owner] == 1 {
+					s.res.Uses = append(s.res.Uses, o.Owner)
+				}
 			}
 			a, ok := s.address(imp, o.Owner)
 			if !ok {
