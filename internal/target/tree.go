@@ -42,32 +42,32 @@ func (t *Tree) Before(path string) []string {
 			path = p
 		}
 	}
-	list := t.visit(nil, path, map[string]bool{})
-	if n := len(list); n > 0 && list[n-1] == path {
-		list = list[:n-1]
-	}
-	return list
+	list := postorder(nil, path, map[string]bool{}, t.direct)
+	return list[:len(list)-1] // without itself
 }
+
+func (t *Tree) direct(path string) []string { return t.needs[path] }
 
 // Order are all files, each behind what it needs.
 func (t *Tree) Order() []string {
 	var list []string
 	seen := map[string]bool{}
 	for _, p := range t.list {
-		list = t.visit(list, p, seen)
+		list = postorder(list, p, seen, t.direct)
 	}
 	return list
 }
 
-func (t *Tree) visit(list []string, path string, seen map[string]bool) []string {
-	if seen[path] {
+// postorder appends what a module needs, each behind what it needs itself, and then the module.
+func postorder(list []string, at string, seen map[string]bool, direct func(string) []string) []string {
+	if seen[at] {
 		return list
 	}
-	seen[path] = true
-	for _, d := range t.needs[path] {
-		list = t.visit(list, d, seen)
+	seen[at] = true
+	for _, d := range direct(at) {
+		list = postorder(list, d, seen, direct)
 	}
-	return append(list, path)
+	return append(list, at)
 }
 
 // link finds out which modules need which.
@@ -181,30 +181,21 @@ type deps struct {
 	needs map[string][]string
 }
 
-// of is what readDeps says: the nearest first.
+// of is what readDeps says: files, the nearest first.
 func (d *deps) of(name string) []string {
-	list := d.visit(nil, name, map[string]bool{})
-	slices.Reverse(list)
-	if len(list) > 0 && module.NameOfFile(list[0]) == name {
-		list = list[1:]
+	var list []string
+	for _, n := range postorder(nil, name, map[string]bool{}, d.direct) {
+		if path := d.paths[n]; path != "" && n != name {
+			list = append(list, path)
+		}
 	}
+	slices.Reverse(list)
 	return list
 }
 
-func (d *deps) visit(list []string, name string, seen map[string]bool) []string {
+func (d *deps) direct(name string) []string {
 	path := d.paths[name]
-	if seen[name] || path == "" {
-		return list
-	}
-	seen[name] = true
-	for _, n := range d.direct(name, path) {
-		list = d.visit(list, n, seen)
-	}
-	return append(list, path)
-}
-
-func (d *deps) direct(name, path string) []string {
-	if needs, ok := d.needs[name]; ok {
+	if needs, ok := d.needs[name]; ok || path == "" {
 		return needs
 	}
 	var needs []string
