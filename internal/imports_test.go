@@ -13,7 +13,7 @@ import (
 var layers = map[string]int{
 	"bin": 0, "kver": 0, "render": 0, "arch": 0,
 	"btf": 0, "diag": 1, "source": 1, "elf": 1,
-	"ksymtab": 2, "versions": 2, "modinfo": 2, "params": 2, "sig": 2, "symvers": 2, "recording": 3, "reloc": 2, "thismod": 2, "modtree": 2,
+	"ksymtab": 2, "versions": 2, "modinfo": 2, "params": 2, "sig": 2, "symvers": 2, "recording": 3, "reloc": 2, "thismod": 2, "modtree": 2, "deb": 2,
 	"kimage": 3, "module": 3,
 	"compat": 4,
 	"target": 5, "sim": 5, "scan": 5,
@@ -21,7 +21,7 @@ var layers = map[string]int{
 	"check":  7,
 	"cli":    8,
 	// Support of tests and tools, imported by nobody above.
-	"elftest": 2, "oracledir": 0, "oracletest": 5, "difftest": 9, "tools/gendocs": 9, "e2e": 2, "e2e/guest": 3,
+	"elftest": 2, "debtest": 0, "oracledir": 0, "oracletest": 5, "difftest": 9, "tools/gendocs": 9, "e2e": 2, "e2e/guest": 3,
 }
 
 func TestPackagesImportOnlyLowerLayers(t *testing.T) {

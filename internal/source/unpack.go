@@ -177,7 +177,7 @@ func (in *Input) count(r io.Reader, have, limit uint64) (uint64, error) {
 func cause(err error) error {
 	switch {
 	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF), errors.Is(err, xz.ErrBuf):
-		return errCut
+		return ErrCut
 	case errors.Is(err, xz.ErrFormat), errors.Is(err, gzip.ErrHeader), errors.Is(err, zstd.ErrMagicMismatch):
 		return errGarbage
 	case errors.Is(err, xz.ErrMemlimit), errors.Is(err, zstd.ErrWindowSizeExceeded):
@@ -189,7 +189,8 @@ func cause(err error) error {
 }
 
 var (
-	errCut     = errors.New("the stream is cut short")
+	// ErrCut says that a stream ends too early.
+	ErrCut     = errors.New("the stream is cut short")
 	errGarbage = errors.New("what follows is not a compressed stream, or its header is damaged")
 	// ErrWindow says that a stream needs more memory than this package gives it. It may be a good one.
 	ErrWindow = fmt.Errorf("needs a dictionary or window of more than %d MiB", maxWindow>>20)
