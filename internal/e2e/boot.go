@@ -3,6 +3,7 @@ package e2e
 import (
 	"archive/tar"
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -36,6 +37,8 @@ type Boot struct {
 	Silence time.Duration
 	Console io.Writer // gets what the machine writes to its serial port
 }
+
+const defaultCPUs = 2
 
 // Run is what came of a boot. What the guest did not get to is not there.
 type Run struct {
@@ -173,30 +176,35 @@ func (v *vm) start(ctx context.Context) error {
 	if !b.KASLR {
 		cmdline += " nokaslr"
 	}
-	if b.Append != "" {
-		cmdline += " " + b.Append
+	for _, more := range []string{m.Append, b.Append} {
+		if more != "" {
+			cmdline += " " + more
+		}
 	}
 	v.run.Cmdline = cmdline
-	cpu, cpus := b.CPU, b.CPUs
-	if cpu == "" {
-		cpu = m.CPU
+	image, err := v.image()
+	if err != nil {
+		return err
 	}
-	if cpus == 0 {
-		cpus = 2
-	}
+	cpu, cpus := cmp.Or(b.CPU, m.CPU), cmp.Or(b.CPUs, m.CPUs, defaultCPUs)
 	args := append([]string{}, m.Args...)
 	args[1] += ",memory-backend=ram"
 	args = append(args,
 		"-cpu", cpu, "-accel", "tcg", "-smp", strconv.Itoa(cpus), "-m", fmt.Sprintf("%dM", m.MB),
 		"-object", fmt.Sprintf("memory-backend-file,id=ram,size=%dM,mem-path=%s,share=on", m.MB, ram),
 		"-nodefaults", "-display", "none", "-no-reboot", "-serial", "stdio", "-monitor", "none", "-net", "none",
-		"-kernel", b.Kernel.Image, "-initrd", initrd.Name(), "-append", cmdline)
+		"-kernel", image, "-initrd", initrd.Name(), "-append", cmdline)
+	if b.Kernel.DTB != "" {
+		args = append(args, "-dtb", b.Kernel.DTB)
+	}
 	if len(b.States) > 0 {
 		args = append(args, "-chardev", "socket,id=gdb,server=on,wait=off,path="+filepath.Join(v.dir, "gdb"), "-gdb", "chardev:gdb")
 	}
 	v.run.QEMU = append([]string{m.QEMU}, args...)
-	for i, a := range v.run.QEMU {
-		v.run.QEMU[i] = strings.ReplaceAll(strings.ReplaceAll(a, v.dir+string(filepath.Separator), ""), filepath.Dir(b.Kernel.Image)+string(filepath.Separator), "")
+	for i := range v.run.QEMU {
+		for _, path := range []string{v.ram.Name(), b.Kernel.Image, cmp.Or(b.Kernel.DTB, b.Kernel.Image)} {
+			v.run.QEMU[i] = strings.ReplaceAll(v.run.QEMU[i], filepath.Dir(path)+string(filepath.Separator), "")
+		}
 	}
 	ctx, v.halt = context.WithCancel(ctx)
 	v.cmd = exec.CommandContext(ctx, m.QEMU, args...)
@@ -212,6 +220,20 @@ func (v *vm) start(ctx context.Context) error {
 		close(v.gone)
 	}()
 	return nil
+}
+
+// image is the kernel that QEMU is given: the one of the package, unpacked where QEMU would not do that.
+func (v *vm) image() (string, error) {
+	packed, err := os.ReadFile(v.boot.Kernel.Image)
+	if err != nil {
+		return "", err
+	}
+	b, err := unzboot(packed)
+	if b == nil || err != nil {
+		return v.boot.Kernel.Image, err
+	}
+	path := filepath.Join(v.dir, filepath.Base(v.boot.Kernel.Image))
+	return path, os.WriteFile(path, b, 0o600)
 }
 
 // stop ends the machine if it still runs.
@@ -361,7 +383,7 @@ func (v *vm) find() (*ring, error) {
 	for {
 		select {
 		case frame := <-v.announced:
-			r, err := openRing(v.ram, v.boot.Kernel.Machine.RAM, frame, v.lives)
+			r, err := openRing(v.ram, v.boot.Kernel.Machine, frame, v.lives)
 			if err == nil {
 				v.run.Begin = time.Since(v.started)
 				return r, nil

@@ -30,7 +30,9 @@ func fixtureModules(t *testing.T) map[string][]byte {
 func TestMutantsOfEveryMachine(t *testing.T) {
 	t.Parallel()
 	machinesSeen := map[string]bool{}
-	for name, file := range fixtureModules(t) {
+	files := fixtureModules(t)
+	files["armel-6.1/hello"] = bytes.ReplaceAll(files["armhf-6.1/hello"], []byte(" ARMv7 "), []byte(" ARMv6 "))
+	for name, file := range files {
 		m, err := machineOf(file)
 		if err != nil {
 			continue // a machine that is not booted
@@ -124,6 +126,35 @@ func TestMutantsAreWhatTheySay(t *testing.T) {
 	}
 	if got := x.relocs()[0].typ; got != 254 {
 		t.Errorf("reloc-type: %d", got)
+	}
+}
+
+func TestRelocationsOfMIPS64AreFound(t *testing.T) {
+	t.Parallel()
+	x, err := parseObject(fixtureModules(t)["mips64el-6.1/hello"])
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := bytes.Clone(x.b)
+	seen := map[uint32]int{}
+	list := x.relocs()
+	for _, r := range list {
+		seen[r.typ]++
+		if int(r.sym) > len(x.syms) {
+			t.Fatalf("symbol %d of %d", r.sym, len(x.syms))
+		}
+	}
+	for _, typ := range []elf.R_MIPS{elf.R_MIPS_HI16, elf.R_MIPS_LO16, elf.R_MIPS_64} {
+		if seen[uint32(typ)] == 0 {
+			t.Errorf("no %v in %v", typ, seen)
+		}
+	}
+	x.setReloc(list[0], 254)
+	if got := x.relocs()[0]; got.typ != 254 || got.sym != list[0].sym {
+		t.Errorf("got %+v, was %+v", got, list[0])
+	}
+	if n, _ := differences(x.b, before); n != 1 {
+		t.Errorf("%d bytes were changed", n)
 	}
 }
 

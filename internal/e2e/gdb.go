@@ -15,6 +15,7 @@ type debugger struct {
 	rw     io.ReadWriter
 	in     *bufio.Reader
 	thread string // that stopped
+	word   int    // bytes of a register
 }
 
 // errRemote is an answer that says no.
@@ -216,14 +217,60 @@ func (d *debugger) clearBreak(addr uint64) error { return d.must(fmt.Sprintf("z1
 // detach lets the machine run on without us.
 func (d *debugger) detach() error { return d.must("D") }
 
-// register reads a register of the thread that stopped: bytes as the machine has them.
+// register reads a register of the thread that stopped: bytes as the machine has them. A stub without a description of the registers gives
+// only all of them at once; those in question are a word each.
 func (d *debugger) register(n int) ([]byte, error) {
-	if d.thread != "" {
-		if err := d.must("Hg" + d.thread); err != nil {
-			return nil, err
-		}
+	if err := d.choose(); err != nil {
+		return nil, err
 	}
-	return d.bytes(fmt.Sprintf("p%x", n))
+	reply, err := d.ask(fmt.Sprintf("p%x", n))
+	if err != nil || reply != "" {
+		return unhex(fmt.Sprintf("p%x", n), reply, err)
+	}
+	all, err := d.bytes("g")
+	if err == nil && len(all) < (n+1)*d.word {
+		err = fmt.Errorf("gdb stub: no register %d in %d bytes: %w", n, len(all), errRemote)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return all[n*d.word:][:d.word], nil
+}
+
+// setRegister writes a register of the thread that stopped.
+func (d *debugger) setRegister(n int, b []byte) error {
+	if err := d.choose(); err != nil {
+		return err
+	}
+	reply, err := d.ask(fmt.Sprintf("P%x=%x", n, b))
+	switch {
+	case err != nil || reply == "OK":
+		return err
+	case reply != "":
+		return fmt.Errorf("gdb stub: register %d: got %q: %w", n, reply, errRemote)
+	}
+	all, err := d.bytes("g")
+	if err == nil && len(all) < n*d.word+len(b) {
+		err = fmt.Errorf("gdb stub: no register %d in %d bytes: %w", n, len(all), errRemote)
+	}
+	if err != nil {
+		return err
+	}
+	copy(all[n*d.word:], b)
+	return d.must(fmt.Sprintf("G%x", all))
+}
+
+// choose names the thread that stopped as the one whose registers are meant.
+func (d *debugger) choose() error {
+	if d.thread == "" {
+		return nil
+	}
+	return d.must("Hg" + d.thread)
+}
+
+// write writes memory at a virtual address.
+func (d *debugger) write(addr uint64, b []byte) error {
+	return d.must(fmt.Sprintf("M%x,%x:%x", addr, len(b), b))
 }
 
 // read reads memory at a virtual address.
@@ -246,6 +293,10 @@ func (d *debugger) read(addr, n uint64) ([]byte, error) {
 // bytes sends a request that is answered by hexadecimal digits, or by an error: E14.
 func (d *debugger) bytes(body string) ([]byte, error) {
 	reply, err := d.ask(body)
+	return unhex(body, reply, err)
+}
+
+func unhex(body, reply string, err error) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}

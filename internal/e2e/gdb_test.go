@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -22,7 +23,30 @@ type fakeStub struct {
 	before map[int]func() // what happens before the stop of that number
 	breaks map[string]bool
 	seen   []string
+
+	// Of a mips: registers come all at once, a word each, and memory has to be in the TLB. Code is what touch may change, from addr 0x1000.
+	word int
+	tlb  map[uint64]bool // pages
+	code []byte
 }
+
+// touch executes what the debugger has put behind a breakpoint, if that is where it goes on.
+func (s *fakeStub) touch(pc int) bool {
+	at := s.regs[pc]
+	if s.tlb == nil || at < codeAddr || at >= codeAddr+uint64(len(s.code)) || orderOf(false).Uint32(s.code[at-codeAddr:]) != touchCode[0] || !s.breaks[fmt.Sprintf("1,%x,1", at+4)] {
+		return false
+	}
+	clear(s.tlb) // it is small
+	s.tlb[s.regs[touchReg]/pageSize] = true
+	s.regs[pc] += 4
+	return true
+}
+
+const (
+	codeAddr  = 0x1000
+	mipsPC    = 37
+	registers = 40 // of a mips, as far as they count here
+)
 
 func (s *fakeStub) answer(body string) string {
 	s.seen = append(s.seen, body)
@@ -32,7 +56,7 @@ func (s *fakeStub) answer(body string) string {
 	case body == "?":
 		return "T05thread:01;"
 	case body == "c", strings.HasPrefix(body, "vCont;s"):
-		if body != "c" {
+		if body != "c" || s.touch(mipsPC) {
 			return "T05thread:01;"
 		}
 		if len(s.stops) == 0 {
@@ -49,7 +73,41 @@ func (s *fakeStub) answer(body string) string {
 		return "OK"
 	case body[0] == 'H', body == "D":
 		return "OK"
+	case body[0] == 'M' && parse(body, "M%x,%x:", &a, &n):
+		if a < codeAddr || a+n > codeAddr+uint64(len(s.code)) {
+			return "E14"
+		}
+		_, digits, _ := strings.Cut(body, ":")
+		if b, err := hex.DecodeString(digits); err != nil || copy(s.code[a-codeAddr:], b) != int(n) {
+			return "E22"
+		}
+		return "OK"
+	case s.word > 0 && (body[0] == 'p' || body[0] == 'P'):
+		return ""
+	case body == "g":
+		var b []byte
+		for i := range registers {
+			b = orderOf(false).AppendUint64(b, s.regs[i])[:s.word*(i+1)]
+		}
+		return hex.EncodeToString(b)
+	case body[0] == 'G':
+		b, err := hex.DecodeString(body[1:])
+		if err != nil || len(b) != registers*s.word {
+			return "E22"
+		}
+		for i := range registers {
+			s.regs[i] = orderOf(false).Uint64(append(bytes.Clone(b[i*s.word:][:s.word]), 0, 0, 0, 0, 0, 0, 0))
+		}
+		return "OK"
 	case parse(body, "m%x,%x", &a, &n):
+		if a >= codeAddr && a+n <= codeAddr+uint64(len(s.code)) {
+			return hex.EncodeToString(s.code[a-codeAddr:][:n])
+		}
+		for p := a / pageSize; s.tlb != nil && p <= (a+n-1)/pageSize; p++ {
+			if !s.tlb[p] {
+				return "E14"
+			}
+		}
 		if a < s.addr || a-s.addr > uint64(len(s.mem)) || n > uint64(len(s.mem))-(a-s.addr) {
 			return "E14"
 		}
@@ -186,6 +244,38 @@ func loadedHello(t *testing.T, base uint64) (mem []byte, sechdrs uint64) {
 		x.putWord(s.at+16, base+s.off)
 	}
 	return x.b, base + x.shoff
+}
+
+func TestWatcherTouchesWhatIsNotInTheTLB(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"mips64el", "mipsel"} {
+		m := &machines[slices.IndexFunc(machines, func(m Machine) bool { return m.Name == name })]
+		mem := bytes.Repeat([]byte("0123456789abcdef"), 1024)
+		s := &fakeStub{addr: 0xc0000000, mem: mem, regs: map[int]uint64{4: 77, mipsPC: codeAddr}, word: m.bits / 8, tlb: map[uint64]bool{}, code: []byte("what was there before, whole")}
+		before := string(s.code)
+		d := connect(t, s)
+		w, err := newWatcher(d, m, map[string]uint64{symFinalize: codeAddr, symInit: 0x9000}, []string{"hello"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.at = codeAddr
+		if v, err := w.register(4); err != nil || v != 77 {
+			t.Errorf("%s: register: got %d, %v", name, v, err)
+		}
+		got, err := w.read(0xc0000ff0, 9000)
+		if err != nil || !bytes.Equal(got, mem[0xff0:][:9000]) {
+			t.Errorf("%s: read: %d bytes, %v", name, len(got), err)
+		}
+		if string(s.code) == before || s.regs[mipsPC] == codeAddr {
+			t.Errorf("%s: nothing was touched", name)
+		}
+		if err := w.untouch(); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if string(s.code) != before || s.regs[mipsPC] != codeAddr || s.breaks["1,100c,1"] {
+			t.Errorf("%s: left: code %q, pc %#x, breakpoints %v", name, s.code, s.regs[mipsPC], s.breaks)
+		}
+	}
 }
 
 func TestWatcherReadsStates(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"debug/elf"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -23,6 +24,7 @@ type Kernel struct {
 	Machine *Machine
 	Release string
 	Image   string // what is booted
+	DTB     string // with this device tree, where one is needed
 	paths   map[string]string
 }
 
@@ -81,6 +83,17 @@ func OpenKernel(dir string) (*Kernel, error) {
 		return nil, fmt.Errorf("%s: want one boot/%s of %s, or vmlinuz beside its modules, got %d", dir, k.Machine.Image, k.Release, len(images))
 	}
 	k.Image = images[0]
+	if k.Machine.DTB == "" {
+		return k, nil
+	}
+	trees, err = filepath.Glob(filepath.Join(dir, k.Machine.DTB))
+	if err != nil {
+		return nil, err
+	}
+	if len(trees) != 1 {
+		return nil, fmt.Errorf("%s: want one %s, got %d", dir, k.Machine.DTB, len(trees))
+	}
+	k.DTB = trees[0]
 	return k, nil
 }
 
@@ -237,6 +250,30 @@ func loadedSizes(file []byte) map[string]uint64 {
 		}
 	}
 	return m
+}
+
+// unzboot unpacks an EFI program that unpacks a kernel, packed by zstd, which not every QEMU can. It is nil for all else.
+//
+// Layout: "MZ", at 4 "zimg", at 8 offset and size of what is packed, at 24 "zstd".
+func unzboot(b []byte) ([]byte, error) {
+	if len(b) < 64 || !bytes.HasPrefix(b, []byte("MZ")) || string(b[4:8]) != "zimg" || string(b[24:28]) != "zstd" {
+		return nil, nil
+	}
+	o := binary.LittleEndian
+	off, size := uint64(o.Uint32(b[8:])), uint64(o.Uint32(b[12:]))
+	if off > uint64(len(b)) || size > uint64(len(b))-off {
+		return nil, errors.New("the packed kernel is cut off")
+	}
+	z, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(maxModule))
+	if err != nil {
+		return nil, err
+	}
+	defer z.Close()
+	out, err := z.DecodeAll(b[off:][:size], nil)
+	if err != nil {
+		return nil, fmt.Errorf("the packed kernel: %w", err)
+	}
+	return out, nil
 }
 
 const maxModule = 256 << 20

@@ -4,6 +4,8 @@ import (
 	"debug/elf"
 	"encoding/binary"
 	"fmt"
+	"math"
+	"strings"
 )
 
 // Machine is how a kernel of one Debian architecture is booted, watched and damaged.
@@ -12,18 +14,22 @@ type Machine struct {
 	elf  elf.Machine
 	bits int
 	Big  bool
+	Word string // in the vermagic, of kernels that differ by nothing else
 
 	GoEnv []string // beside GOOS
 	QEMU  string
 	Args  []string
 	CPU   string
+	CPUs  int // 0: defaultCPUs
 	// Console is the kernel's name of the first serial port.
 	Console string
+	Append  string // more of the kernel's command line
 	Image   string // pattern of the kernel's name in boot/
-	// RAM is the physical address of the first byte of RAM: frames of the guest are offsets in the file behind it from there. RAM is one piece
-	// as far as MB goes.
-	RAM uint64
-	MB  int
+	DTB     string // pattern of the device tree's path in the package, where QEMU makes none
+	// RAM is the physical address of the first byte of RAM: frames of the guest are offsets in the file behind it from there. High is where
+	// what is behind the first lowRAM bytes goes on; 0: where they end.
+	RAM, High uint64
+	MB        int
 
 	// Args3 are gdb's numbers of the registers of the first three arguments.
 	Args3 [3]int
@@ -32,6 +38,8 @@ type Machine struct {
 	Entry uint64
 	// TOC is the register that holds the kernel's TOC pointer, for which not every kernel has a symbol; 0: none.
 	TOC int
+	// TLB: the stub translates addresses by the TLB alone, which the kernel fills by software: what is not in it has to be touched first.
+	TLB bool
 	// Head: modules have GOT and PLT before .text that are in no section.
 	Head bool
 	// Memory are kernel objects that say what the kernel does to code: how many bytes, by name.
@@ -75,6 +83,14 @@ var machines = []Machine{
 		Abs32:  []uint32{uint32(elf.R_AARCH64_ABS32), uint32(elf.R_AARCH64_PREL32)},
 		Other:  elf.EM_X86_64,
 	},
+	{ // the driver of the power domains reads registers that are not there
+		Name: "armel", elf: elf.EM_ARM, bits: 32, Word: " ARMv6 ",
+		GoEnv: []string{"GOARCH=arm", "GOARM=5"}, QEMU: "qemu-system-arm", Args: []string{"-M", "raspi1ap"}, CPU: "arm1176", CPUs: 1, Console: "ttyAMA0",
+		Append: "initcall_blacklist=bcm2835_power_driver_init", Image: "vmlinuz-*", DTB: "usr/lib/linux-image-*/bcm2835-rpi-a-plus.dtb", MB: 512,
+		Args3: [3]int{0, 1, 2},
+		PC:    15,
+		Other: elf.EM_X86_64,
+	},
 	{
 		Name: "armhf", elf: elf.EM_ARM, bits: 32,
 		GoEnv: []string{"GOARCH=arm", "GOARM=7"}, QEMU: "qemu-system-arm", Args: []string{"-M", "virt,highmem=off"}, CPU: "cortex-a15", Console: "ttyAMA0",
@@ -112,6 +128,32 @@ var machines = []Machine{
 		Abs32: []uint32{uint32(elf.R_PPC64_REL32), uint32(elf.R_PPC64_REL24)},
 		Other: elf.EM_X86_64,
 	},
+	{
+		Name: "mips64el", elf: elf.EM_MIPS, bits: 64,
+		GoEnv: []string{"GOARCH=mips64le", "GOMIPS64=softfloat"}, QEMU: "qemu-system-mips64el", Args: []string{"-M", "malta"}, CPU: "MIPS64R2-generic", CPUs: 1,
+		Console: "ttyS0", Image: "vmlinu*", MB: 256,
+		Args3: [3]int{4, 5, 6},
+		PC:    37,
+		TLB:   true,
+		Other: elf.EM_X86_64,
+	},
+	{
+		Name: "mipsel", elf: elf.EM_MIPS, bits: 32,
+		GoEnv: []string{"GOARCH=mipsle", "GOMIPS=softfloat"}, QEMU: "qemu-system-mipsel", Args: []string{"-M", "malta"}, CPU: "24Kf", CPUs: 1,
+		Console: "ttyS0", Image: "vmlinu*", MB: 256,
+		Args3: [3]int{4, 5, 6},
+		PC:    37,
+		TLB:   true,
+		Other: elf.EM_X86_64,
+	},
+	{ // QEMU 10; the driver of a keyboard that is not there reads I/O ports that are not there
+		Name: "loong64", elf: elf.EM_LOONGARCH, bits: 64,
+		GoEnv: []string{"GOARCH=loong64"}, QEMU: "qemu-system-loongarch64", Args: []string{"-M", "virt"}, CPU: "la464",
+		Console: "ttyS0", Append: "initcall_blacklist=i8042_init", Image: "vmlinuz-*", High: 0x80000000, MB: 1024,
+		Args3: [3]int{4, 5, 6},
+		PC:    33,
+		Other: elf.EM_X86_64,
+	},
 }
 
 // machineOf finds the machine of a module file.
@@ -120,18 +162,39 @@ func machineOf(file []byte) (*Machine, error) {
 	if err != nil {
 		return nil, err
 	}
+	vermagic, _ := modinfo(file, "vermagic")
 	for i := range machines {
 		m := &machines[i]
-		if m.elf == h.machine && m.bits == h.bits && m.Big == h.big {
+		if m.elf == h.machine && m.bits == h.bits && m.Big == h.big && strings.Contains(vermagic, m.Word) {
 			return m, nil
 		}
 	}
 	return nil, fmt.Errorf("no machine for %v, %d bits, big-endian %t", h.machine, h.bits, h.big)
 }
 
-func (m *Machine) order() binary.ByteOrder { return orderOf(m.Big) }
+// lowRAM is how much RAM there is before a gap.
+const lowRAM = 256 << 20
 
-func orderOf(big bool) binary.ByteOrder {
+// ramOffset is where a physical address is in the file that is the machine's RAM. It is too large for the file when there is no RAM.
+func (m *Machine) ramOffset(addr uint64) uint64 {
+	switch {
+	case m.High == 0 || addr-m.RAM < lowRAM:
+		return addr - m.RAM
+	case addr >= m.High:
+		return addr - m.High + lowRAM
+	}
+	return math.MaxUint64
+}
+
+// byteOrder reads, writes and appends.
+type byteOrder interface {
+	binary.ByteOrder
+	binary.AppendByteOrder
+}
+
+func (m *Machine) order() byteOrder { return orderOf(m.Big) }
+
+func orderOf(big bool) byteOrder {
 	if big {
 		return binary.BigEndian
 	}

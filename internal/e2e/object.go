@@ -247,8 +247,7 @@ func (x *object) relocs() []objReloc {
 				r.sym, r.typ = info>>8, info&0xff
 			} else {
 				off = x.o.Uint64(tab[k:])
-				info := x.o.Uint64(tab[k+8:])
-				r.sym, r.typ = uint32(info>>32), uint32(info)
+				r.sym, r.typ = x.info64(tab[k+8:])
 			}
 			if t := x.secs[s.info]; t.typ != elf.SHT_NOBITS && off < t.size {
 				r.target = int(t.off + off)
@@ -262,9 +261,20 @@ func (x *object) relocs() []objReloc {
 func (x *object) setReloc(r objReloc, typ uint32) {
 	if x.bits == 32 {
 		x.o.PutUint32(x.b[r.at+4:], r.sym<<8|typ&0xff)
+	} else if x.machine == elf.EM_MIPS {
+		x.b[r.at+15] = byte(typ)
 	} else {
 		x.o.PutUint64(x.b[r.at+8:], uint64(r.sym)<<32|uint64(typ))
 	}
+}
+
+// info64 splits an r_info of 64 bits. That of mips64 is a word for the symbol, then four bytes, of which the last is the first type.
+func (x *object) info64(b []byte) (sym, typ uint32) {
+	if x.machine == elf.EM_MIPS {
+		return x.o.Uint32(b), uint32(b[7])
+	}
+	info := x.o.Uint64(b)
+	return uint32(info >> 32), uint32(info)
 }
 
 func (x *object) setAddend(r objReloc, v uint64) { x.putWord(r.at+x.bits/8*2, v) }

@@ -1,12 +1,14 @@
 package e2e
 
 import (
+	"bytes"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/klauspost/compress/zstd"
 )
 
 // synthetic is a recording of hello, of a module that the kernel died of, and of two mutants.
@@ -162,6 +164,61 @@ func TestNamesThatAreThereTwiceAreRefused(t *testing.T) {
 	}
 }
 
+func TestDeviceTreesAreFound(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	put := func(path string, b []byte) {
+		path = filepath.Join(dir, path)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, b, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put("lib/modules/6.1.0-50-rpi/kernel/hello.ko", bytes.ReplaceAll(fixtureModules(t)["armhf-6.1/hello"], []byte(" ARMv7 "), []byte(" ARMv6 ")))
+	put("boot/vmlinuz-6.1.0-50-rpi", nil)
+	if _, err := OpenKernel(dir); err == nil || !strings.Contains(err.Error(), ".dtb") {
+		t.Errorf("no device tree: got %v", err)
+	}
+	const tree = "usr/lib/linux-image-6.1.0-50-rpi/bcm2835-rpi-a-plus.dtb"
+	put(tree, nil)
+	k, err := OpenKernel(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if k.Machine.Name != "armel" || k.DTB != filepath.Join(dir, tree) {
+		t.Errorf("got %+v", k)
+	}
+}
+
+func TestPackedKernelsAreUnpacked(t *testing.T) {
+	t.Parallel()
+	z, err := zstd.NewWriter(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	packed := z.EncodeAll([]byte("a kernel"), nil)
+	file := append([]byte("MZ\x00\x00zimg"), make([]byte, 56)...)
+	copy(file[24:], "zstd")
+	orderOf(false).PutUint32(file[8:], 64)
+	orderOf(false).PutUint32(file[12:], uint32(len(packed)))
+	if b, err := unzboot(append(bytes.Clone(file), packed...)); err != nil || string(b) != "a kernel" {
+		t.Errorf("got %q, %v", b, err)
+	}
+	if _, err := unzboot(append(bytes.Clone(file), packed[:4]...)); err == nil {
+		t.Error("cut off: got no error")
+	}
+	if _, err := unzboot(append(bytes.Clone(file), make([]byte, len(packed))...)); err == nil {
+		t.Error("damaged: got no error")
+	}
+	for _, other := range []string{"", "MZ", "\x7fELF"} {
+		if b, err := unzboot([]byte(other)); b != nil || err != nil {
+			t.Errorf("%q: got %q, %v", other, b, err)
+		}
+	}
+}
+
 func TestKernelDirectories(t *testing.T) {
 	t.Parallel()
 	files := fixtureModules(t)
@@ -190,6 +247,9 @@ func TestKernelDirectories(t *testing.T) {
 	}
 	if k.Machine.Name != "amd64" || k.Release != "6.1.0-50-amd64" || !k.Has("hello_user") {
 		t.Errorf("got %+v", k)
+	}
+	if k.DTB != "" {
+		t.Errorf("got %s, want no device tree", k.DTB)
 	}
 	list, err := k.Modules("hello-user")
 	if err != nil {

@@ -12,8 +12,8 @@ import (
 // ring is the host's side of the guest's stream. It is a reader that waits for the guest.
 type ring struct {
 	ram    *os.File
-	base   uint64 // of the machine's RAM
-	head   int64  // offset of the header's page
+	m      *Machine // whose RAM it is
+	head   int64    // offset of the header's page
 	page   uint64
 	frames []int64 // offsets of the pages of data
 	read   uint64
@@ -22,20 +22,20 @@ type ring struct {
 }
 
 // openRing looks at a frame that the guest has announced.
-func openRing(ram *os.File, base, frame uint64, alive func() error) (*ring, error) {
-	r := &ring{ram: ram, base: base, alive: alive}
+func openRing(ram *os.File, m *Machine, frame uint64, alive func() error) (*ring, error) {
+	r := &ring{ram: ram, m: m, alive: alive}
 	st, err := ram.Stat()
 	if err != nil {
 		return nil, err
 	}
 	// The header says how large a page is, and that is needed to find it.
 	for page := uint64(4096); page <= 65536; page *= 2 {
-		off := frame*page - base
+		off := m.ramOffset(frame * page)
 		if off >= uint64(st.Size()) || uint64(st.Size())-off < page {
 			continue
 		}
 		r.head = int64(off)
-		if m, err := r.word(RingMagicOff); err != nil || m != RingMagic {
+		if magic, err := r.word(RingMagicOff); err != nil || magic != RingMagic {
 			continue
 		}
 		if p, err := r.word(RingPageOff); err == nil && p == page {
@@ -58,7 +58,7 @@ func openRing(ram *os.File, base, frame uint64, alive func() error) (*ring, erro
 		if err != nil {
 			return nil, err
 		}
-		off := f*r.page - base
+		off := m.ramOffset(f * r.page)
 		if off >= uint64(st.Size()) || uint64(st.Size())-off < r.page {
 			return nil, fmt.Errorf("ring: page %d is at frame %#x", i, f)
 		}

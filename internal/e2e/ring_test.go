@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"io"
+	"math"
 	"os"
 	"path/filepath"
 	"testing"
@@ -83,7 +84,7 @@ func TestRingGivesWhatTheGuestWrites(t *testing.T) {
 	for _, page := range []int{4096, 65536} {
 		g := newFakeGuest(t, page)
 		done := make(chan struct{})
-		r, err := openRing(g.f, g.base, g.pfn[0], func() error {
+		r, err := openRing(g.f, &Machine{RAM: g.base}, g.pfn[0], func() error {
 			select {
 			case <-done:
 				return io.EOF
@@ -131,23 +132,41 @@ func TestRingRefusesOddHeaders(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			g := newFakeGuest(t, 4096)
 			g.set(c.off, c.value)
-			if _, err := openRing(g.f, g.base, g.pfn[0], func() error { return nil }); err == nil {
+			if _, err := openRing(g.f, &Machine{RAM: g.base}, g.pfn[0], func() error { return nil }); err == nil {
 				t.Error("got no error")
 			}
 		})
 	}
 	g := newFakeGuest(t, 4096)
 	for _, frame := range []uint64{0, 1, 1 << 60} {
-		if _, err := openRing(g.f, g.base, frame, func() error { return nil }); err == nil {
+		if _, err := openRing(g.f, &Machine{RAM: g.base}, frame, func() error { return nil }); err == nil {
 			t.Errorf("frame %#x: got no error", frame)
 		}
 	}
-	r, err := openRing(g.f, g.base, g.pfn[0], func() error { return io.EOF })
+	r, err := openRing(g.f, &Machine{RAM: g.base}, g.pfn[0], func() error { return io.EOF })
 	if err != nil {
 		t.Fatal(err)
 	}
 	g.set(RingWrittenOff, 1<<40)
 	if _, err := r.Read(make([]byte, 10)); err == nil || err == io.EOF {
 		t.Errorf("more written than fits: got %v", err)
+	}
+}
+
+func TestRAMBehindAGapIsFound(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		m          Machine
+		addr, want uint64
+	}{
+		{Machine{}, 0x123000, 0x123000},
+		{Machine{RAM: 0x40000000}, 0x50001000, 0x10001000},
+		{Machine{High: 0x80000000}, 0xffff000, 0xffff000},
+		{Machine{High: 0x80000000}, 0x80001000, 0x10001000},
+		{Machine{High: 0x80000000}, 0x10000000, math.MaxUint64},
+	} {
+		if got := c.m.ramOffset(c.addr); got != c.want {
+			t.Errorf("%+v: %#x: got %#x, want %#x", c.m, c.addr, got, c.want)
+		}
 	}
 }

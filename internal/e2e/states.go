@@ -48,6 +48,8 @@ type watcher struct {
 	Reloc    map[string]*State
 	Ready    map[string]*State
 	toc      uint64
+	at       uint64 // the breakpoint where the machine is stopped
+	under    []byte // what was where touch has put its code; nil: it has not
 }
 
 func newWatcher(d *debugger, m *Machine, symbols map[string]uint64, names []string) (*watcher, error) {
@@ -58,6 +60,7 @@ func newWatcher(d *debugger, m *Machine, symbols map[string]uint64, names []stri
 	if w.finalize == 0 || w.init == 0 {
 		return nil, fmt.Errorf("kallsyms has no address of %s or %s", symFinalize, symInit)
 	}
+	d.word = m.bits / 8
 	w.finalize += m.Entry
 	w.init += m.Entry
 	for _, n := range names {
@@ -87,6 +90,9 @@ func (w *watcher) run() error {
 		}
 		at, err := w.stop()
 		if err != nil {
+			return err
+		}
+		if err := w.untouch(); err != nil {
 			return err
 		}
 		if at == 0 { // a stop that is not ours
@@ -123,6 +129,7 @@ func (w *watcher) stop() (uint64, error) {
 			return 0, err
 		}
 	}
+	w.at = pc
 	switch pc {
 	case w.finalize:
 		if w.m.TOC != 0 {
@@ -149,6 +156,101 @@ func (w *watcher) register(n int) (uint64, error) {
 		b = b[len(b)-w.m.bits/8:]
 	}
 	return w.m.word(b), nil
+}
+
+// read reads memory at a virtual address. Where the stub knows only the TLB, a page that is not in it is touched first.
+func (w *watcher) read(addr, n uint64) ([]byte, error) {
+	b, err := w.d.read(addr, n)
+	if !w.m.TLB || !errors.Is(err, errRemote) {
+		return b, err
+	}
+	b = b[:0]
+	for n > 0 {
+		part, err := w.readPage(addr, min(n, pageSize-addr%pageSize))
+		b = append(b, part...)
+		if err != nil {
+			return b, err
+		}
+		addr += uint64(len(part))
+		n -= uint64(len(part))
+	}
+	return b, nil
+}
+
+func (w *watcher) readPage(addr, n uint64) (b []byte, err error) {
+	for range 4 { // an interrupt may have taken the entry of the TLB
+		if b, err = w.d.read(addr, n); !errors.Is(err, errRemote) {
+			break
+		}
+		if err := w.touch(addr); err != nil {
+			return nil, fmt.Errorf("touch %#x: %w", addr, err)
+		}
+	}
+	return b, err
+}
+
+// What touch lets a mips execute: lbu $8, 0($8); nop. The function that begins at the breakpoint has not used $8 yet, and nobody else executes it.
+var touchCode = [2]uint32{0x91080000, 0}
+
+const (
+	touchOff = 8 // where that is, behind the breakpoint
+	touchReg = 8
+)
+
+// touch lets the machine load a byte, so that the page gets into the TLB.
+func (w *watcher) touch(addr uint64) error {
+	code := w.at + touchOff
+	if w.under == nil {
+		under, err := w.d.read(code, 8)
+		if err != nil {
+			return err
+		}
+		b := w.m.order().AppendUint32(w.m.order().AppendUint32(nil, touchCode[0]), touchCode[1])
+		if err := w.d.write(code, b); err != nil {
+			return err
+		}
+		w.under = under
+		if err := w.d.setBreak(code + 4); err != nil {
+			return err
+		}
+	}
+	if err := w.setRegister(touchReg, addr); err != nil {
+		return err
+	}
+	if err := w.setRegister(w.m.PC, code); err != nil {
+		return err
+	}
+	if err := w.d.cont(); err != nil {
+		return err
+	}
+	pc, err := w.register(w.m.PC)
+	if err == nil && pc != code+4 {
+		err = fmt.Errorf("the machine stopped at %#x, not at %#x", pc, code+4)
+	}
+	return err
+}
+
+// untouch puts back what touch has changed.
+func (w *watcher) untouch() error {
+	if w.under == nil {
+		return nil
+	}
+	code := w.at + touchOff
+	if err := w.d.clearBreak(code + 4); err != nil {
+		return err
+	}
+	if err := w.d.write(code, w.under); err != nil {
+		return err
+	}
+	w.under = nil
+	return w.setRegister(w.m.PC, w.at)
+}
+
+func (w *watcher) setRegister(n int, v uint64) error {
+	if w.m.bits == 32 {
+		return w.d.setRegister(n, w.m.order().AppendUint32(nil, uint32(v)))
+	}
+	return w.d.setRegister(n, w.m.order().AppendUint64(nil, v))
 }
 
 // finalizing is module_finalize(hdr, sechdrs, mod): relocated, nothing patched.
@@ -199,7 +301,7 @@ func (w *watcher) sectionHeaders(hdr, sechdrs uint64) ([]StateSection, error) {
 	if w.m.bits == 32 {
 		size, nOff = 52, 48
 	}
-	ehdr, err := w.d.read(hdr, size)
+	ehdr, err := w.read(hdr, size)
 	if err != nil {
 		return nil, fmt.Errorf("ELF header: %w", err)
 	}
@@ -209,7 +311,7 @@ func (w *watcher) sectionHeaders(hdr, sechdrs uint64) ([]StateSection, error) {
 	o := w.m.order()
 	n, names := int(o.Uint16(ehdr[nOff:])), int(o.Uint16(ehdr[nOff+2:]))
 	one := uint64(shdrSize(w.m.bits))
-	table, err := w.d.read(sechdrs, uint64(n)*one)
+	table, err := w.read(sechdrs, uint64(n)*one)
 	if err != nil {
 		return nil, fmt.Errorf("section headers: %w", err)
 	}
@@ -228,7 +330,7 @@ func (w *watcher) sectionHeaders(hdr, sechdrs uint64) ([]StateSection, error) {
 	if names >= n || list[names].Size > maxNames {
 		return nil, fmt.Errorf("section names: section %d of %d", names, n)
 	}
-	text, err := w.d.read(list[names].Addr, list[names].Size)
+	text, err := w.read(list[names].Addr, list[names].Size)
 	if err != nil {
 		return nil, fmt.Errorf("section names: %w", err)
 	}
@@ -250,7 +352,7 @@ func (w *watcher) image(list []StateSection, mod uint64) (*State, error) {
 		if elf.SectionFlag(sec.Flags)&elf.SHF_ALLOC == 0 || sec.Size == 0 || sec.Size > maxSection {
 			continue
 		}
-		b, err := w.d.read(sec.Addr, sec.Size)
+		b, err := w.read(sec.Addr, sec.Size)
 		if errors.Is(err, errRemote) {
 			continue
 		} else if err != nil {

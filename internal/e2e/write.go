@@ -3,6 +3,7 @@ package e2e
 import (
 	"archive/tar"
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"debug/elf"
 	"encoding/hex"
@@ -61,6 +62,7 @@ type recordedModule struct {
 // watched are kernel symbols that a recording names in any case, where the kernel has them.
 var watched = []string{
 	symFinalize, symInit, "_text", "_stext", "_etext", "__per_cpu_offset", "__x86_return_thunk", "__x86_indirect_thunk_array",
+	"ftrace_caller", "ftrace_regs_caller", // what PLTs lead to without a relocation
 }
 
 // symTOC is the TOC pointer, of which kallsyms has no line before 6.12.
@@ -309,16 +311,10 @@ func (rec *Recording) meta(syms map[string]kernelSymbol) *recordedMeta {
 	j, run := rec.Job, rec.First
 	m := &recordedMeta{
 		Arch: j.Kernel.Machine.Name, Release: rec.Guest.Release, Version: rec.Guest.Version, KernelDir: filepath.Base(j.Kernel.Dir),
-		Cmdline: rec.Guest.Cmdline, QEMU: run.QEMU, SMP: j.CPUs, CPU: j.CPU,
+		Cmdline: rec.Guest.Cmdline, QEMU: run.QEMU, SMP: cmp.Or(j.CPUs, j.Kernel.Machine.CPUs, defaultCPUs), CPU: cmp.Or(j.CPU, j.Kernel.Machine.CPU),
 		Symbols: map[string]uint64{}, Memory: map[string]string{}, Vulnerabilities: rec.Guest.Vulnerabilities, CPUInfo: rec.Guest.CPUInfo,
 		Seconds:   map[string]float64{"ready": tenths(run.Begin), "steps_done": tenths(run.Steps), "total": tenths(run.Total)},
 		Transport: []struct{}{},
-	}
-	if m.SMP == 0 {
-		m.SMP = 2
-	}
-	if m.CPU == "" {
-		m.CPU = j.Kernel.Machine.CPU
 	}
 	for _, n := range watched {
 		if s, ok := syms[n]; ok {
