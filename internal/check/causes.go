@@ -111,8 +111,8 @@ type famousSymbol struct {
 }
 
 var famous = []famousSymbol{
-	{"kallsyms_lookup_name", kver.Since(5, 7), "", false, "exported GPL-only from 2.6.33 to 5.6, not exported since 5.7"},
-	{"kallsyms_on_each_symbol", kver.Since(5, 7), "", false, "exported GPL-only to 5.6, not exported since 5.7"},
+	{"kallsyms_lookup_name", kver.Since(5, 7), "", false, "exported GPL-only from 2.6.33 to 5.6, not exported since 5.7 (commit 0bd476e6c671)"},
+	{"kallsyms_on_each_symbol", kver.Since(5, 7), "", false, "exported GPL-only to 5.6, not exported since 5.7 (commit 0bd476e6c671)"},
 	{"printk", kver.Since(5, 15), "", false, "called _printk since 5.15: the module was built for an older kernel"},
 	{"_printk", kver.Until(5, 15), "", false, "called printk before 5.15: the module was built for a newer kernel"},
 	{"PDE_DATA", kver.Since(5, 17), "", false, "called pde_data since 5.17"},

@@ -85,7 +85,7 @@ func (s *Session) Answer(d *Draft) (*report.Check, error) {
 	r.Verdict = report.Loads
 	t := s.T.Target
 	t.Version = d.t.Version
-	v := &verdict{r: r}
+	v := &verdict{r: r, t: &t}
 	v.part(&d.before)
 	s.structSize(d, r)
 	if d.odd {
@@ -156,6 +156,7 @@ func (s *Session) Answer(d *Draft) (*report.Check, error) {
 // verdict gathers the answer in the kernel's order.
 type verdict struct {
 	r       *report.Check
+	t       *compat.Target
 	refused bool
 }
 
@@ -164,7 +165,7 @@ func (v *verdict) refuse(errno diag.Errno, stage, step string) {
 		return
 	}
 	v.refused = true
-	v.r.Verdict, v.r.Errno, v.r.Stage, v.r.Step = report.Refused, errno, stage, step
+	v.r.Verdict, v.r.Errno, v.r.Stage, v.r.Step = report.Refused, errno, v.t.StageName(stage, step), step
 }
 
 func (v *verdict) doubt() {
@@ -295,7 +296,7 @@ func (s *Session) load(d *Draft, t *compat.Target) (*sim.Result, error) {
 func alone(t *compat.Target) *compat.Target {
 	c := *t
 	if c.NoExports && c.Granted == nil {
-		c.Granted = func([]byte) bool { return true } // not the question here
+		c.Granted, c.LeaveWeak = func([]byte) bool { return true }, true // not the question here
 	}
 	c.Live, c.LiveModules = maps.Clone(t.Live), map[string]*compat.LiveModule{}
 	return &c
@@ -406,7 +407,7 @@ func (s *Session) says(d *Draft, r *report.Check, t *compat.Target) {
 	}
 	r.Notes = append(r.Notes, d.notes...)
 	if d.noVersions {
-		r.Notes = append(r.Notes, "the module carries no symbol versions although its vermagic says modversions: it was built without Module.symvers")
+		r.Notes = append(r.Notes, noVersions)
 	}
 	slices.Sort(r.Needs)
 	r.Order = s.order(r.Needs)

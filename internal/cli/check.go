@@ -1,10 +1,12 @@
 package cli
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"runtime"
 	"runtime/debug"
@@ -15,6 +17,7 @@ import (
 
 	"kotool/internal/check"
 	"kotool/internal/compat"
+	"kotool/internal/deb"
 	"kotool/internal/diag"
 	"kotool/internal/report"
 	"kotool/internal/scan"
@@ -39,15 +42,15 @@ type evidence struct {
 
 func (e *evidence) flags(cmd *cobra.Command) {
 	f := cmd.Flags()
-	f.StringArrayVar(&e.against, "against", nil, "evidence about the kernel: Module.symvers, headers, lib/modules/REL, vmlinux, vmlinuz, another module of it")
-	f.StringArrayVar(&e.symvers, "symvers", nil, "a Module.symvers (repeatable)")
-	f.StringArrayVar(&e.with, "with", nil, "a directory of modules whose exports are there too (repeatable)")
+	f.StringArrayVar(&e.against, "against", nil, "evidence about the kernel: Module.symvers, headers, lib/modules/REL, vmlinux, vmlinuz, a .deb, another module of it")
+	f.StringArrayVar(&e.symvers, "symvers", nil, "a Module.symvers, or the .deb of headers that has it (repeatable)")
+	f.StringArrayVar(&e.with, "with", nil, "a directory or .deb of modules whose exports are there too (repeatable)")
 	f.StringVar(&e.config, "config", "", "the kernel's .config")
 	f.StringVar(&e.vermagic, "vermagic", "", "the kernel's version magic")
 	f.StringVar(&e.systemMap, "system-map", "", "the kernel's System.map, or a copy of /proc/kallsyms")
 	f.StringVar(&e.kernel, "kernel", "", "the version whose rules apply where no evidence says")
 	f.StringVar(&e.arch, "arch", "", "the kernel's machine: x86_64, arm64, … or Debian's name for it")
-	f.StringArrayVar(&e.certs, "cert", nil, "a certificate that the kernel trusts, DER or PEM (repeatable)")
+	f.StringArrayVar(&e.certs, "cert", nil, "a certificate that the kernel trusts, DER or PEM, or a kernel image for those built into it (repeatable)")
 	f.BoolVar(&e.enforce, "sig-enforce", false, "signatures are enforced (module.sig_enforce=1)")
 }
 
@@ -158,10 +161,12 @@ relocation types, duplicate exports and more. The modules given together provide
 to each other, in the order in which they are given, as if loaded in turn.
 
 The kernel is known by whatever there is of it: --against takes a Module.symvers, a headers or
-build directory, lib/modules/RELEASE, a vmlinux or vmlinuz, or another module of that kernel, and
-sees by its content what it is (symvers:, headers:, tree:, image:, module: before the path say
-so). Given more than once, each is a kernel of its own, and the answer is a matrix. Without
-evidence the running system is taken, if its modules are there.
+build directory, lib/modules/RELEASE, a vmlinux or vmlinuz, a Debian package of an image, of
+modules or of headers, or another module of that kernel, and sees by its content what it is
+(symvers:, headers:, tree:, image:, module:, deb: before the path say so). Several packages of
+one kernel stand with commas between them (deb:A,B). Given more than once, each is a kernel of
+its own, and the answer is a matrix. Without evidence the running system is taken, if its modules
+are there.
 
 The verdict is loads, refused or undecided; with it come the errno, the kernel's own log lines,
 what was wanted and found, what was checked and what was not. -v shows where each fact came from.
@@ -259,10 +264,14 @@ func (o *checkOptions) run(cmd *cobra.Command, args []string) error {
 		o.recursive = o.recursive || a != "-" && isDirectory(a)
 	}
 	defer spareCollections()()
+	if slices.ContainsFunc(slices.Concat(o.against, o.with), target.IsPackage) {
+		debug.SetMemoryLimit(packageMemory)
+	}
 	targets, err := o.targets(limit, o.workers(cmd), o.fallback(args))
 	if err != nil {
 		return err
 	}
+	debug.SetMemoryLimit(math.MaxInt64)
 	c := &checker{o: o, out: outputs, known: known, dir: args[0]}
 	frozen := make([]*compat.Target, len(targets))
 	for i, t := range targets {
@@ -319,6 +328,9 @@ func spareCollections() func() {
 	}
 }
 
+// packageMemory is what the collector is to keep to while packages are read, if it can: all of a kernel comes by. In bytes.
+const packageMemory = 96 << 20
+
 // limitMemory tells the collector how much there may be, by what the evidence takes.
 func limitMemory() {
 	var m runtime.MemStats
@@ -362,6 +374,9 @@ const wholeFile = 4 << 20
 func (o *checkOptions) draft(targets []*compat.Target, w *checkWorker, it input, limit uint64) *draft {
 	if it.err != nil {
 		return &draft{err: it.err}
+	}
+	if strings.HasSuffix(it.path, ".deb") && bytes.HasPrefix(headOf(it.path), []byte(deb.Magic)) {
+		return &draft{err: errors.New("a Debian package, which is evidence (--against); the modules in it are checked when it is unpacked (dpkg-deb -x)")}
 	}
 	src, err := source.Open(it.path, source.Options{MaxSize: limit, Partial: true, Whole: wholeFile, Stdin: o.In, Pool: w.pool})
 	if err != nil {

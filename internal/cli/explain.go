@@ -14,12 +14,12 @@ import (
 	"kotool/internal/render"
 	"kotool/internal/report"
 	"kotool/internal/source"
-	"kotool/internal/target"
 )
 
 type explainOptions struct {
 	inputs
-	module, symvers string
+	evidence
+	modules []string
 }
 
 func newExplain(g *global) *cobra.Command {
@@ -32,8 +32,9 @@ and what to do. CODE is a finding's code (KT- may be left out), or the name of a
 number. LINE is a line as dmesg, journalctl, insmod or modprobe prints it. With - a whole
 log is read and sorted: what is harmless, what is a warning, and why it failed.
 
-With --module and --symvers beside it, what those say is added: who exports the symbol,
-which CRC was wanted, which relocation it was.
+With --module and a kernel beside it, what those say is added: who exports the symbol, which
+CRC was wanted, which relocation it was. --against takes any evidence about the kernel that
+wrote the log, as check does, and so do the flags for single facts.
 
 Exit status:
   0  explained
@@ -41,14 +42,14 @@ Exit status:
   2  wrong usage, unreadable input`,
 		Example: `  dmesg | kotool explain -
   kotool explain KT-SYM-CRC
-  kotool explain "hello: Unknown symbol hello_add (err -2)" --symvers Module.symvers`,
+  kotool explain "hello: Unknown symbol hello_add (err -2)" --symvers Module.symvers
+  dmesg | kotool explain - --module 8812au.ko --against /lib/modules/6.1.0-50-amd64`,
 		Args:              cobra.MinimumNArgs(1),
 		ValidArgsFunction: completeCodes,
-		RunE:              run(func(cmd *cobra.Command, args []string) error { return o.run(args) }),
+		RunE:              run(func(cmd *cobra.Command, args []string) error { return o.run(cmd, args) }),
 	}
-	f := cmd.Flags()
-	f.StringVar(&o.module, "module", "", "the module that the log speaks of")
-	f.StringVar(&o.symvers, "symvers", "", "the Module.symvers of the kernel that wrote the log")
+	o.evidence.flags(cmd)
+	cmd.Flags().StringArrayVar(&o.modules, "module", nil, "the module that the log speaks of (repeatable)")
 	return cmd
 }
 
@@ -60,14 +61,14 @@ func completeCodes(*cobra.Command, []string, string) ([]string, cobra.ShellCompD
 	return list, cobra.ShellCompDirectiveNoFileComp
 }
 
-func (o *explainOptions) run(args []string) error {
+func (o *explainOptions) run(cmd *cobra.Command, args []string) error {
 	if err := o.checkFlags(); err != nil {
 		return err
 	}
 	if slices.Contains(args, "-") && len(args) > 1 {
 		return errors.New("- takes the whole log from standard input: give nothing beside it")
 	}
-	beside, done, err := o.beside()
+	beside, done, err := o.beside(cmd)
 	if err != nil {
 		return err
 	}
@@ -163,37 +164,52 @@ func didYouMean(s string) string {
 	return "; did you mean " + strings.Join(near, ", ") + "?"
 }
 
-// beside reads the module and the Module.symvers; nil without any.
-func (o *explainOptions) beside() (b *report.Beside, done func(), err error) {
-	done = func() {}
-	if o.module == "" && o.symvers == "" {
+// beside reads the modules and what there is of the kernel; nil without any.
+func (o *explainOptions) beside(cmd *cobra.Command) (b *report.Beside, done func(), err error) {
+	var opened []*source.Input
+	done = func() {
+		for _, src := range opened {
+			src.Close()
+		}
+	}
+	if len(o.modules) == 0 && len(o.against) == 0 && !o.single() {
 		return nil, done, nil
 	}
 	limit, err := o.limit()
 	if err != nil {
 		return nil, done, err
 	}
+	if len(o.against) > 1 {
+		return nil, done, errors.New("--against: a log is of one kernel: give it once")
+	}
 	b = &report.Beside{}
-	if o.symvers != "" {
-		b.Table = filepath.Base(o.symvers)
-		if b.Symvers, err = target.ReadSymvers(o.symvers, source.Options{MaxSize: limit, Stdin: o.In}); err != nil {
+	if len(o.against) > 0 || o.single() {
+		list, err := o.targets(limit, o.workers(cmd), nil)
+		if err != nil {
 			return nil, done, err
 		}
+		b.Target = list[0]
+		for _, w := range b.Target.Conflicts {
+			if !o.quiet {
+				fmt.Fprintf(o.Err, "kotool: explain: conflicting evidence: %s\n", safe(w))
+			}
+		}
 	}
-	if o.module == "" {
-		return b, done, nil
+	for _, path := range o.modules {
+		src, err := source.Open(path, source.Options{MaxSize: limit, Stdin: o.In})
+		if err != nil {
+			done()
+			return nil, func() {}, fmt.Errorf("%s: %w", path, err)
+		}
+		opened = append(opened, src)
+		m, err := module.Decode(src, module.Meta{Path: path, Compression: src.Compression, PackedSize: src.PackedSize, Damage: src.Damage})
+		if err != nil {
+			done()
+			return nil, func() {}, fmt.Errorf("%s: %w", path, err)
+		}
+		b.Modules = append(b.Modules, report.BesideModule{Module: m, File: filepath.Base(path)})
 	}
-	src, err := source.Open(o.module, source.Options{MaxSize: limit})
-	if err != nil {
-		return nil, done, err
-	}
-	b.File = filepath.Base(o.module)
-	b.Module, err = module.Decode(src, module.Meta{Path: o.module, Compression: src.Compression, PackedSize: src.PackedSize, Damage: src.Damage})
-	if err != nil {
-		src.Close()
-		return nil, done, fmt.Errorf("%s: %w", o.module, err)
-	}
-	return b, func() { src.Close() }, nil
+	return b, done, nil
 }
 
 // objects is an answer that is a list of objects.

@@ -3,6 +3,7 @@ package cli
 import (
 	"bytes"
 	"context"
+	"debug/elf"
 	"errors"
 	"fmt"
 	"iter"
@@ -290,7 +291,7 @@ func (in *inputs) render(w *worker, it input, r report.Report, findings []diag.F
 		j.KStr("file", it.path)
 		r.JSON(j)
 		if len(findings) > 0 {
-			report.FindingsJSON(j, findings)
+			report.FindingsJSON(j, findings, elf.EM_NONE)
 		}
 		j.End()
 		j.Done()

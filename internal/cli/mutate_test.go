@@ -8,20 +8,17 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	stdelf "debug/elf"
-	"encoding/binary"
 	"encoding/pem"
-	"hash/crc32"
-	"hash/crc64"
 	"math/big"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/klauspost/compress/zstd"
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"kotool/internal/debtest"
 	"kotool/internal/elftest"
 )
 
@@ -39,6 +36,9 @@ import (
 //	flags SECTION=FLAGS    other flags
 //	reloc SECTION:I=TYPE   another relocation type
 //	byte OFFSET=VALUE      a byte of the file; a negative offset counts from the end
+//	data SECTION=FILE      other bytes
+//	btf OWN:REF            a .BTF of OWN types, the last of which points to type REF
+//	etype TYPE             another e_type: 2 makes it look like a vmlinux
 //	cut BYTES              the beginning of the file only
 func mutateModule(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 2 || len(args)%2 != 0 {
@@ -93,6 +93,13 @@ func mutateModule(ts *testscript.TestScript, neg bool, args []string) {
 				at += len(o.B)
 			}
 			o.B[at] = byte(number(value))
+		case "data":
+			o.SetData(key, []byte(ts.ReadFile(value)))
+		case "btf":
+			own, ref, _ := strings.Cut(arg, ":")
+			o.BTF(int(number(own)), uint32(number(ref)))
+		case "etype":
+			o.SetFileType(stdelf.Type(number(arg)))
 		case "cut":
 			o.B = o.B[:number(arg)]
 		default:
@@ -111,9 +118,9 @@ func pack(ts *testscript.TestScript, neg bool, args []string) {
 	in, out := []byte(ts.ReadFile(args[1])), []byte(nil)
 	switch args[0] {
 	case "xz-crc64":
-		out = xzStored(in, 4)
+		out = debtest.XZ(in, 4)
 	case "xz-crc32":
-		out = xzStored(in, 1)
+		out = debtest.XZ(in, 1)
 	case "zstd-long":
 		var b bytes.Buffer
 		e, err := zstd.NewWriter(&b, zstd.WithWindowSize(256<<20), zstd.WithEncoderConcurrency(1), zstd.WithSingleSegment(false))
@@ -129,44 +136,6 @@ func pack(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(os.WriteFile(ts.MkAbs(args[2]), out, 0o666))
 }
 
-// xzStored is an .xz of one block of LZMA2 chunks that are not compressed. Source: the .xz file format 1.2.1.
-func xzStored(in []byte, check byte) []byte {
-	sum := func(b []byte) []byte { return binary.LittleEndian.AppendUint32(nil, crc32.ChecksumIEEE(b)) }
-	number := func(dst []byte, v uint64) []byte { return binary.AppendUvarint(dst, v) }
-	flags := []byte{0, check}
-	out := append([]byte("\xfd7zXZ\x00"), flags...)
-	out = append(out, sum(flags)...)
-	header := []byte{2, 0, 0x21, 1, 16, 0, 0, 0} // twelve bytes with the sum; one filter, LZMA2, a dictionary of 1 MiB
-	block := append(slices.Clone(header), sum(header)...)
-	for first, rest := byte(1), in; len(rest) > 0; first = 2 {
-		n := min(len(rest), 1<<16)
-		block = append(block, first, byte((n-1)>>8), byte(n-1))
-		block = append(block, rest[:n]...)
-		rest = rest[n:]
-	}
-	block = append(block, 0)
-	unpadded := len(block)
-	for len(block)%4 != 0 {
-		block = append(block, 0)
-	}
-	if check == 4 {
-		block = binary.LittleEndian.AppendUint64(block, crc64.Checksum(in, crc64.MakeTable(crc64.ECMA)))
-		unpadded += 8
-	} else {
-		block = append(block, sum(in)...)
-		unpadded += 4
-	}
-	out = append(out, block...)
-	index := number(number([]byte{0, 1}, uint64(unpadded)), uint64(len(in)))
-	for len(index)%4 != 0 {
-		index = append(index, 0)
-	}
-	index = append(index, sum(index)...)
-	out = append(out, index...)
-	footer := append(binary.LittleEndian.AppendUint32(nil, uint32(len(index)/4-1)), flags...)
-	return append(append(append(out, sum(footer)...), footer...), "YZ"...)
-}
-
 // certificate OUT: a certificate that has signed nothing, PEM.
 func certificate(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
@@ -178,4 +147,23 @@ func certificate(ts *testscript.TestScript, neg bool, args []string) {
 	der, err := x509.CreateCertificate(rand.Reader, t, t, &key.PublicKey, key)
 	ts.Check(err)
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o666))
+}
+
+// debPackage is deb OUT CONTAINER NAME=FILE...: a Debian package of those files, compressed with none, gzip, xz or zstd. A NAME that begins
+// with a capital letter is a field of the control file.
+func debPackage(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 3 {
+		ts.Fatalf("usage: deb OUT CONTAINER NAME=FILE...")
+	}
+	control, fields := "", []string{"Package=linux-test", "Version=6.1-1", "Architecture=amd64", "Maintainer=nobody"}
+	var files []debtest.File
+	for _, a := range append(fields, args[2:]...) {
+		name, value, _ := strings.Cut(a, "=")
+		if 'A' <= name[0] && name[0] <= 'Z' {
+			control += name + ": " + value + "\n"
+		} else {
+			files = append(files, debtest.File{Name: "./" + name, Data: []byte(ts.ReadFile(value))})
+		}
+	}
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), debtest.Deb(args[1], control, files...), 0o666))
 }

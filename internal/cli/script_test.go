@@ -39,8 +39,18 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"certificate": certificate,
+			"deb":         debPackage,
 			"mutate":      mutateModule,
-			"pack":        pack,
+			// cut IN OUT N: the first N bytes.
+			"cut": func(ts *testscript.TestScript, neg bool, args []string) {
+				if neg || len(args) != 3 {
+					ts.Fatalf("usage: cut IN OUT N")
+				}
+				n, err := strconv.Atoi(args[2])
+				ts.Check(err)
+				ts.Check(os.WriteFile(ts.MkAbs(args[1]), []byte(ts.ReadFile(args[0]))[:n], 0o666))
+			},
+			"pack": pack,
 			// status N prog args...: the exit status must be N; stdout and stderr are kept as by exec.
 			"status": func(ts *testscript.TestScript, neg bool, args []string) {
 				if neg || len(args) < 2 {

@@ -54,22 +54,37 @@ memory with every section's address, the kernel's log, and what lsmod would show
 
 The kernel is known by the evidence that check takes (--against and the flags beside it). Without
 any, the running system's is taken, if its modules are there, else one that grants the module's
-own word: its vermagic, its CRCs, every symbol. Addresses come from a System.map, kallsyms or an
-image, else they are made up, and that is said.
+own word: its vermagic, its CRCs, every symbol; a weak one only if the module has a version of it,
+else it stays 0. Addresses come from a System.map, kallsyms or an image, else they are made up, and
+that is said.
 
-Not simulated: the module's own code. Its init function is taken to return 0 (--init-returns).
+Modules are given by path, or by name with --against lib/modules/RELEASE. Words behind a module
+that have a =, or name no module, are its parameters.
+
+Not simulated: the module's own code, and the patching of code (alternatives, ftrace, static
+calls). Its init function is taken to return 0 (--init-returns).
 
 A script (--script FILE) has a verb a line: load FILE [param=value...], unload NAME [force], lsmod,
-expect ERRNO (of the line before; 0 for success).
+expect ERRNO (of the line before; 0 for success). A # at the beginning of a word, outside of double
+quotes, begins a comment.
+
+--place FILE says where sections lie, a line each: MODULE SECTION 0xADDRESS, as in
+/sys/module/MODULE/sections. Addresses that no kernel could have are an error; modules that are
+not loaded are only told.
+
+--all loads a whole tree into one kernel, which no real kernel holds at once: each module has the
+reserve of per-CPU memory (8 KiB) for itself there; otherwise all share it.
 
 Exit status:
   0  every module loads
   1  a module is refused, or a line of a script is not answered as expected
-  2  not answered: wrong usage, unreadable file, evidence that is damaged
+  2  not answered: wrong usage, unreadable file, damaged evidence, addresses that cannot be
   3  undecided: the kernel's behaviour is undefined, or hangs on what is not known`,
 		Example: `  kotool simulate-load hello.ko who=world
   kotool simulate-load --against Module.symvers --system-map System.map --trace hello.ko
-  kotool simulate-load --against /lib/modules/6.1.0-50-amd64 --with-deps e1000e`,
+  kotool simulate-load --against /lib/modules/6.1.0-50-amd64 --with-deps e1000e
+  kotool simulate-load --against /lib/modules/6.1.0-50-amd64 --all
+  kotool simulate-load hello.ko hello_user.ko --unload hello`,
 		RunE: run(func(cmd *cobra.Command, args []string) error { return o.run(cmd, args) }),
 	}
 	o.evidence.flags(cmd)
@@ -77,7 +92,7 @@ Exit status:
 	f := cmd.Flags()
 	f.BoolVar(&o.withDeps, "with-deps", false, "load first what the modules need, from the tree that --against names")
 	f.BoolVar(&o.all, "all", false, "load every module of the tree, each after what it needs")
-	f.StringVar(&o.script, "script", "", "a file with a verb a line (- for standard input)")
+	f.StringVar(&o.script, "script", "", "load, unload, lsmod and expect from a file, a line each (- for standard input)")
 	f.StringArrayVar(&o.unload, "unload", nil, "unload a module at the end, by name (repeatable)")
 	f.StringVar(&o.replay, "replay", "", "repeat a recording: its order, files, parameters, addresses and symbols")
 	f.StringVar(&o.place, "place", "", "addresses of sections: lines of MODULE SECTION 0xADDRESS")
@@ -95,6 +110,9 @@ Exit status:
 	f.BoolVar(&o.dmesg, "dmesg", false, "print only what the kernel would log")
 	f.StringVar(&o.image, "image", "", "write each module's memory, when relocation is done, to a directory")
 	complete(cmd, "syscall", "finit_module", "init_module")
+	cmd.MarkFlagsMutuallyExclusive("all", "script", "replay")
+	cmd.MarkFlagsMutuallyExclusive("place", "replay")
+	cmd.MarkFlagsMutuallyExclusive("trace", "dmesg")
 	return cmd
 }
 
@@ -108,6 +126,12 @@ func (o *simulateOptions) run(cmd *cobra.Command, args []string) error {
 	}
 	if o.syscall != "finit_module" && o.syscall != "init_module" {
 		return fmt.Errorf("--syscall %s: want finit_module or init_module", o.syscall)
+	}
+	if o.output != formatTable && o.dmesg {
+		return fmt.Errorf("--dmesg: the log alone is text; with -o %s it stands in each answer", o.output)
+	}
+	if o.output != formatTable && o.trace {
+		return fmt.Errorf("--trace: it is text; --trace-json FILE writes it beside -o %s", o.output)
 	}
 	if len(o.against) > 1 {
 		return errors.New("--against: one kernel only; check takes several")
@@ -137,7 +161,8 @@ type simulation struct {
 	info    *report.CheckTarget
 	k       *sim.Kernel
 	rec     *recording.Recording
-	places  map[string]map[string]uint64
+	places  recording.Placed
+	placed  map[string]bool // the modules of places that have been loaded
 	assumes []string
 	out     *render.Out
 	style   *render.Style
@@ -149,11 +174,15 @@ type simulation struct {
 	status   int
 	n        int
 	last     diag.Errno
-	loads    int
-	bad      int
-	machine  stdelf.Machine
-	brief    bool
-	word     bool // of a recording: what the kernel exports is known by its symbols only
+	granted  []string // symbols that the last module uses and the evidence tells nothing of
+	troubles int      // of the loads: not answered
+	// unanswered says that the last module could not be read, or placed.
+	unanswered bool
+	loads      int
+	bad        int
+	machine    stdelf.Machine
+	brief      bool
+	word       bool // of a recording: what the kernel exports is known by its symbols only
 }
 
 // prepare makes the kernel.
@@ -179,6 +208,11 @@ func (s *simulation) prepare(cmd *cobra.Command) error {
 		return err
 	}
 	s.t = t
+	if !o.quiet {
+		for _, w := range t.Conflicts {
+			fmt.Fprintf(o.Err, "kotool: simulate-load: conflicting evidence: %s\n", safe(w))
+		}
+	}
 	t.OnlyLoaded = true
 	t.Blacklist = o.blacklist
 	if o.replay != "" {
@@ -195,24 +229,28 @@ func (s *simulation) prepare(cmd *cobra.Command) error {
 		s.k.Addr = t.Address
 	}
 	s.k.Forbidden, s.k.Seed = o.forbidden, o.seed
+	if o.all {
+		s.k.PercpuApart = true // no kernel has the modules of a whole tree at once
+	}
 	if t.NoExports && t.Learned == nil && s.rec == nil {
-		t.Granted = func([]byte) bool { return true }
+		t.Granted, t.LeaveWeak = func([]byte) bool { return true }, true
 		s.assumes = append(s.assumes, "the kernel exports every symbol that the modules use (what it exports is not known)")
+	} else if t.NoExports && t.Tree == nil && s.rec == nil {
+		// A few modules of that kernel: they do not use all that it exports. Which symbols were granted is told of each load.
+		t.Granted, t.LeaveWeak = s.grant, true
 	}
 	if t.Vermagic == "" && s.rec == nil {
 		s.assumes = append(s.assumes, "the kernel's version magic is the module's own")
 	}
-	if t.Address == nil && s.rec == nil {
-		s.assumes = append(s.assumes, "addresses of the kernel's symbols are made up (--system-map gives them)")
-	}
 	if o.place != "" {
 		b, err := os.ReadFile(o.place)
 		if err != nil {
-			return err
+			return fmt.Errorf("--place: %w", err)
 		}
 		if s.places, err = recording.Places(b); err != nil {
 			return fmt.Errorf("%s: %w", o.place, err)
 		}
+		s.placed = map[string]bool{}
 	}
 	if o.image != "" {
 		if err := os.MkdirAll(o.image, 0o755); err != nil {
@@ -221,6 +259,14 @@ func (s *simulation) prepare(cmd *cobra.Command) error {
 	}
 	s.info = checkTarget(t)
 	return nil
+}
+
+// grant takes a symbol to be the kernel's.
+func (s *simulation) grant(name []byte) bool {
+	if n := string(name); n != "module_layout" && !slices.Contains(s.granted, n) {
+		s.granted = append(s.granted, n)
+	}
+	return true
 }
 
 func (s *simulation) printSteps() error {

@@ -5,11 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
+	"unicode"
 
 	"kotool/internal/diag"
 	"kotool/internal/recording"
+	"kotool/internal/report"
 	"kotool/internal/source"
 )
 
@@ -33,6 +36,9 @@ func bare(a string) bool {
 // actions are what the command line asks for.
 func (s *simulation) actions(args []string) ([]action, error) {
 	o := s.o
+	if o.withDeps && s.t.Tree == nil {
+		return nil, errors.New("--with-deps: no tree of modules: --against lib/modules/RELEASE names it")
+	}
 	var list []action
 	switch {
 	case s.rec != nil:
@@ -69,6 +75,8 @@ func (s *simulation) actions(args []string) ([]action, error) {
 		case s.rec != nil:
 		case len(list) > 0 && strings.Contains(a, "=") && !source.IsModuleName(a):
 			list[len(list)-1].params = append(list[len(list)-1].params, a)
+		case len(list) == 0 && strings.Contains(a, "=") && !source.IsModuleName(a):
+			return nil, fmt.Errorf("%s: a parameter, and no module before it", a)
 		default:
 			path, err := s.find(a)
 			if err != nil {
@@ -103,7 +111,15 @@ func (s *simulation) find(a string) (string, error) {
 	if _, err := os.Stat(a); err == nil {
 		return a, nil
 	}
-	return "", fmt.Errorf("%s: no such file, and no module of that name in a tree", a)
+	if s.t.Tree == nil {
+		return "", fmt.Errorf("%s: no such file; a module's name needs a tree (--against lib/modules/RELEASE)", a)
+	}
+	hint := ""
+	if near := report.Nearest(a, s.t.Tree.Names()); len(near) > 0 {
+		slices.Sort(near)
+		hint = "; did you mean " + strings.Join(near, ", ") + "?"
+	}
+	return "", fmt.Errorf("%s: no such file, and no module of that name in %s%s", a, s.t.Tree.Dir, hint)
 }
 
 // dependencies are the modules to load before a file, those that are on the list already left out.
@@ -124,13 +140,43 @@ func (s *simulation) dependencies(path string, have []action) []action {
 	return list
 }
 
+// uncomment takes a comment off a line: from a # that begins a word, and stands in no quotes.
+func uncomment(line string) string {
+	quoted, word := false, false
+	for i, c := range line {
+		switch {
+		case c == '"':
+			quoted, word = !quoted, true
+		case quoted:
+		case c == '#' && !word:
+			return line[:i]
+		default:
+			word = !unicode.IsSpace(c)
+		}
+	}
+	return line
+}
+
+// after is a line without its first n words, as it stands there.
+func after(line string, n int) string {
+	for range n {
+		line = strings.TrimSpace(line)
+		i := strings.IndexFunc(line, unicode.IsSpace)
+		if i < 0 {
+			return ""
+		}
+		line = line[i:]
+	}
+	return strings.TrimSpace(line)
+}
+
 // readScript reads a verb a line.
 func (s *simulation) readScript(path string) ([]action, error) {
 	in := s.o.In
 	if path != "-" {
 		f, err := os.Open(path)
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("--script: %w", err)
 		}
 		defer f.Close()
 		in = f
@@ -138,8 +184,9 @@ func (s *simulation) readScript(path string) ([]action, error) {
 	var list []action
 	sc := bufio.NewScanner(in)
 	for n := 1; sc.Scan(); n++ {
-		w := strings.Fields(sc.Text())
-		if len(w) == 0 || w[0][0] == '#' {
+		line := uncomment(sc.Text())
+		w := strings.Fields(line)
+		if len(w) == 0 {
 			continue
 		}
 		bad := func(text string) error { return fmt.Errorf("%s: line %d: %s", path, n, text) }
@@ -153,7 +200,10 @@ func (s *simulation) readScript(path string) ([]action, error) {
 			if err != nil {
 				return nil, bad(err.Error())
 			}
-			a.path, a.params = p, w[2:]
+			a.path = p
+			if args := after(line, 2); args != "" {
+				a.params = []string{args}
+			}
 			if s.o.withDeps {
 				list = append(list, s.dependencies(p, list)...)
 			}

@@ -14,7 +14,7 @@ import (
 
 // relocate loads a module into a kernel that grants its own word, and shows its memory.
 func relocate(m *module.Module, show func(*sim.Snapshot)) error {
-	t := &compat.Target{OnlyLoaded: true, Granted: func([]byte) bool { return true }}
+	t := &compat.Target{OnlyLoaded: true, Granted: func([]byte) bool { return true }, LeaveWeak: true}
 	if v, err := kver.Parse(m.InfoValue("vermagic")); err == nil {
 		t.Version = v
 	}

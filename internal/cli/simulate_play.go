@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"os"
 	"runtime/debug"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
+	"kotool/internal/check"
 	"kotool/internal/compat"
 	"kotool/internal/kver"
 	"kotool/internal/module"
@@ -53,17 +55,19 @@ func (s *simulation) play(cmd *cobra.Command, list []action) error {
 		switch a.verb {
 		case "load":
 			s.loads++
-			if err := s.load(a, buffers, expected); err != nil {
+			err := s.load(a, buffers, expected)
+			if s.unanswered = err != nil; err != nil {
 				s.trouble(a.path, err)
 			}
 		case "unload":
+			s.unanswered = false
 			s.unloaded(a, expected)
 		case "lsmod":
 			if o.output == formatTable && !o.dmesg {
 				report.LsmodText(s.out, s.k)
 			}
 		case "expect":
-			if s.last != a.errno {
+			if !s.unanswered && s.last != a.errno {
 				s.status = worse(s.status, statusBad)
 				got, want := s.last.Name(), a.errno.Name()
 				if s.last == 0 {
@@ -83,10 +87,16 @@ func (s *simulation) play(cmd *cobra.Command, list []action) error {
 	case o.output == formatJSON:
 		s.out.Str("]\n")
 	case o.output == formatTable && !o.dmesg && o.all:
-		s.out.Str(fmt.Sprintf("%d modules, %d of them are not loaded\n", s.loads, s.bad))
+		if s.bad == 0 {
+			s.out.Str(fmt.Sprintf("all %d modules are loaded\n", s.loads))
+		} else {
+			s.out.Str(fmt.Sprintf("%d of %d modules are not loaded\n", s.bad, s.loads))
+		}
 	case o.output == formatTable && !o.dmesg && (s.rec == nil || o.verbose):
-		report.LsmodText(s.out, s.k)
-		if l := s.k.Taints().Letters(); l != "" {
+		if len(s.k.Modules()) > 0 {
+			report.LsmodText(s.out, s.k)
+		}
+		if l := s.k.Taints().Letters(); l != "" && s.loads > s.troubles {
 			s.out.Str("the kernel is tainted: " + l + "\n")
 		}
 	}
@@ -98,6 +108,9 @@ func (s *simulation) play(cmd *cobra.Command, list []action) error {
 	}
 	if failed != nil {
 		return fmt.Errorf("writing: %w", failed)
+	}
+	if err := s.unplaced(); err != nil {
+		return err
 	}
 	if s.status != statusGood {
 		return statusError(s.status)
@@ -131,6 +144,7 @@ func (s *simulation) openTrace() error {
 func (s *simulation) trouble(path string, err error) {
 	s.status = worse(s.status, statusTrouble)
 	s.bad++
+	s.troubles++
 	fmt.Fprintf(s.o.Err, "kotool: simulate-load: %s: %s\n", safe(path), safe(err.Error()))
 	if s.o.output == formatJSON || s.o.output == formatNDJSON {
 		s.object(func(j *render.JSON) {
@@ -158,6 +172,9 @@ func (s *simulation) object(write func(j *render.JSON)) {
 func (s *simulation) load(a *action, buffers *source.Buffers, expected bool) error {
 	o := s.o
 	src, err := source.Open(a.path, source.Options{MaxSize: s.limit, Stdin: o.In, Pool: buffers, Any: true})
+	if errors.Is(err, source.ErrDirectory) {
+		return errors.New("is a directory: --all --against DIR loads the modules of a tree; else name a module")
+	}
 	if err != nil {
 		return err
 	}
@@ -206,8 +223,12 @@ func (s *simulation) load(a *action, buffers *source.Buffers, expected bool) err
 		}
 	}
 	req.Relocated = shot
+	s.granted = s.granted[:0]
 	res := s.k.Load(req)
-	if a.m != nil && int(res.Errno) == a.m.Errno {
+	if n := len(s.granted); n > 0 {
+		res.Assumes = append(res.Assumes, fmt.Sprintf("the kernel exports symbols that the evidence tells nothing of: %d (%s)", n, fewOf(s.granted, n)))
+	}
+	if a.m != nil && res.Errno.Number(s.machine) == a.m.Errno {
 		res.Assumes = nil // the kernel that was recorded has told
 	}
 	if a.m != nil && a.m.Errno != 0 && res.Module != nil {
@@ -216,8 +237,13 @@ func (s *simulation) load(a *action, buffers *source.Buffers, expected bool) err
 	if failed != nil {
 		return failed
 	}
+	if e, ok := errors.AsType[*sim.PlaceError](res.Undefined); ok {
+		return s.misplaced(res.Name, e)
+	}
 	sums := r.Hashes
-	r = report.NewSimulation(a.path, res, s.info, s.assumes)
+	r = report.NewSimulation(a.path, res, s.info, slices.Concat(s.assumes, s.madeUp(res)))
+	r.Unknown = len(s.granted)
+	r.Details = func() { check.Simulated(r, s.t, req) }
 	r.Hashes, r.Verbose, r.Brief, r.Traced = sums, o.verbose, s.brief, s.trace != nil && o.trace
 	if r.Name == "" {
 		r.Name = module.NameOfFile(a.path)
@@ -253,8 +279,43 @@ func (s *simulation) own(req *sim.Request) {
 		}
 	}
 	if names := s.places[m.Name()]; names != nil {
-		req.Fixed = &sim.Fixed{Names: names}
+		req.Fixed = &sim.Fixed{Names: map[string]uint64{}, Strict: true}
+		for n, p := range names {
+			req.Fixed.Names[n] = p.Addr
+		}
+		s.placed[m.Name()] = true
 	}
+}
+
+// madeUp says which addresses of kernel symbols nothing tells.
+func (s *simulation) madeUp(res *sim.Result) []string {
+	n := res.Made
+	if n == 0 {
+		return nil
+	}
+	if s.rec == nil && s.t.Address == nil {
+		how := "--system-map gives them"
+		if m := s.t.Addresses; m != nil && m.Zero {
+			how = "those of " + s.t.AddressFrom + " are all 0: it is to be read as root"
+		}
+		return []string{fmt.Sprintf("addresses of the kernel's symbols are made up: %d synthetic (%s)", n, how)}
+	}
+	from := s.t.AddressFrom
+	if s.rec != nil {
+		from = "the recording"
+	}
+	return []string{fmt.Sprintf("addresses of the kernel's symbols are made up where %s lacks them: %d of %d synthetic (%s)", from, n, res.Kernel+res.Asked, fewOf(res.MadeUp, n))}
+}
+
+// fewOf are the first few names of a list, which has n in all.
+func fewOf(list []string, n int) string {
+	const most = 5
+	list = list[:min(len(list), most)]
+	text := strings.Join(list, ", ")
+	if more := n - len(list); more > 0 {
+		text += fmt.Sprintf(" and %d more", more)
+	}
+	return text
 }
 
 func (s *simulation) show(a *action, r *report.Simulation) {
@@ -294,7 +355,7 @@ func (s *simulation) unloaded(a *action, expected bool) {
 		s.object(func(j *render.JSON) {
 			j.KStr("schema", "kotool.unload/1")
 			j.KStr("name", a.name)
-			j.KInt("errno", int64(errno))
+			j.KInt("errno", int64(errno.Number(s.machine)))
 			j.KStrOrNull("errno_name", errno.Name())
 			j.KStrOrNull("why", why)
 		})
@@ -302,6 +363,6 @@ func (s *simulation) unloaded(a *action, expected bool) {
 	case errno == 0:
 		s.out.Str("unload " + render.Text(a.name) + ": done\n")
 	default:
-		s.out.Str(fmt.Sprintf("unload %s: %s (%d), %s\n", render.Text(a.name), errno.Name(), int(errno), render.Text(why)))
+		s.out.Str(fmt.Sprintf("unload %s: %s (%d), %s\n", render.Text(a.name), errno.Name(), errno.Number(s.machine), render.Text(why)))
 	}
 }

@@ -34,7 +34,7 @@ func (l *Load) BTF() (diag.Errno, error) {
 		// Types of the module are numbered on from those of the kernel. A reference behind all of them is one to a larger kernel.
 		own, highest, ok := btf.Refs(b, l.F.Big)
 		if ok && highest >= l.T.BaseTypes+own {
-			return l.badBTF(l.finding(diag.BTFBase, l.Mod, highest, l.T.BaseTypes)), nil
+			return l.badBTF(l.finding(diag.BTFBase, l.Mod, highest, own, highest+1-own, l.T.BaseTypes)), nil
 		}
 	}
 	return 0, nil
@@ -59,11 +59,17 @@ func u32(b []byte, big bool) uint32 {
 	return uint32(b[3])<<24 | uint32(b[2])<<16 | uint32(b[1])<<8 | uint32(b[0])
 }
 
-// badBTF gives a finding the kernel's answer: it may be configured to go on without.
+// badBTF gives a finding the kernel's answer: it may be configured to go on without, and says so once a boot since 6.3.
+//
+// Source: kernel/bpf/btf.c: btf_module_notify; commit 9cb61e50bf6b (6.3).
 func (l *Load) badBTF(f *diag.Finding) diag.Errno {
 	switch l.T.Is("MODULE_ALLOW_BTF_MISMATCH") {
 	case Yes:
 		f.Severity, f.Errno = diag.Warning, 0
+		if n := len(f.Dmesg); n > 0 && l.T.has(kver.Since(6, 3)) {
+			f.Dmesg[n-1] = diag.BTFMismatch
+			l.Log[len(l.Log)-1] = Line{Text: diag.BTFMismatch, Once: true}
+		}
 	case Unknown:
 		f.Assumes = []string{"CONFIG_MODULE_ALLOW_BTF_MISMATCH is not set"}
 	}

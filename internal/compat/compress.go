@@ -2,8 +2,14 @@ package compat
 
 import (
 	"bytes"
+	stdelf "debug/elf"
 	"encoding/binary"
+	"errors"
 	"fmt"
+	"strings"
+
+	"github.com/klauspost/compress/gzip"
+	"github.com/klauspost/compress/zstd"
 
 	"kotool/internal/diag"
 	"kotool/internal/elf"
@@ -44,11 +50,17 @@ func CompressedFor(t *Target, head []byte) *diag.Finding {
 	default:
 		got = fmt.Sprintf("check number %d", check)
 	}
-	text := "the xz stream has " + got + ", the kernel's decoder takes none or CRC32"
-	if got == "" {
-		if got, text = xzBadFilter(t, head[12:]); got == "" {
-			return nil
+	filters, bad, text := xzFiltersOf(t, head[12:])
+	switch {
+	case got != "":
+		text = "the xz stream has " + got + ", the kernel's decoder takes none or CRC32"
+		if filters != "" {
+			got += ", " + filters
 		}
+	case bad:
+		got = filters
+	default:
+		return nil
 	}
 	f := diag.New(diag.Compress, t.Version, text, xzOptionsError)
 	f.Step = "1.8"
@@ -57,23 +69,39 @@ func CompressedFor(t *Target, head []byte) *diag.Finding {
 	return &f
 }
 
-// The zstd decoder's answers, and the largest window that it takes, in bytes. Source: include/linux/zstd_errors.h, lib/zstd/decompress.
+// The zstd decoder's answers. Source: include/linux/zstd_errors.h: ZSTD_ErrorCode; those of the kernel's copy are zstd's own.
 const (
-	zstdTooLarge   = 16
-	zstdDictionary = 32
-	zstdWindow     = 1 << 27
+	zstdWindowTooLarge  = 16 // frameParameter_windowTooLarge
+	zstdCorrupt         = 20 // corruption_detected
+	zstdChecksumWrong   = 22 // checksum_wrong
+	zstdDictionaryWrong = 32 // dictionary_wrong
 )
 
-// zstdFor looks at the header of a zstd frame. Source: RFC 8878, 3.1.1.1.
+// zlib's answers. Source: include/linux/zlib.h.
+const (
+	zlibDataError = -3
+	zlibBufError  = -5 // no input is left
+)
+
+// zstdWindow is the largest window of a stream, bytes: zstd_init_dstream leaves maxWindowSize as ZSTD_initStaticDStream sets it.
+//
+// Source: lib/zstd/decompress/zstd_decompress.c: ZSTD_MAXWINDOWSIZE_DEFAULT.
+const zstdWindow = 1<<27 + 1
+
+// zstdFor judges the header of a zstd frame. The dictionary is looked at before the window.
+//
+// Source: RFC 8878, 3.1.1.1; kernel/module/decompress.c: module_zstd_decompress (6.2 to 7.0); lib/zstd/decompress/zstd_decompress.c:
+// ZSTD_getFrameHeader_advanced, ZSTD_decodeFrameHeader, ZSTD_decompressStream.
 func zstdFor(t *Target, head []byte) *diag.Finding {
 	if !t.has(kver.Since(6, 2)) || len(head) < 18 {
 		return nil
 	}
 	flags, b := head[4], head[5:]
-	window := uint64(0)
+	window, log := uint64(0), 0
 	single := flags&0x20 != 0
 	if !single {
-		base := uint64(1) << (10 + b[0]>>3)
+		log = 10 + int(b[0]>>3)
+		base := uint64(1) << log
 		window, b = base+base/8*uint64(b[0]&7), b[1:]
 	}
 	dict := uint64(0)
@@ -89,28 +117,43 @@ func zstdFor(t *Target, head []byte) *diag.Finding {
 			window += 256
 		}
 	}
-	var f diag.Finding
-	switch {
-	case window > zstdWindow:
-		f = diag.New(diag.Compress, t.Version, fmt.Sprintf("the zstd frame asks for a window of %d MiB, the kernel's decoder takes %d MiB", window>>20, zstdWindow>>20), zstdTooLarge)
-		f.Dmesg = []string{fmt.Sprintf("ZSTD-decompression failed with status %d", zstdTooLarge)}
-		f.Want, f.Got = fmt.Sprintf("a window of %d MiB at most", zstdWindow>>20), fmt.Sprintf("%d MiB", window>>20)
-	case dict != 0:
-		f = diag.New(diag.Compress, t.Version, fmt.Sprintf("the zstd frame was made with dictionary %d, and the kernel's decoder has none", dict), zstdDictionary)
-		f.Dmesg = []string{fmt.Sprintf("ZSTD-decompression failed with status %d", zstdDictionary)}
-		f.Want, f.Got = "no dictionary", fmt.Sprintf("dictionary %d", dict)
-	default:
-		return nil
+	narrow := t.Arch != nil && t.Arch.Class == stdelf.ELFCLASS32
+	maxLog := 31 // ZSTD_WINDOWLOG_MAX
+	if narrow {
+		maxLog = 30
 	}
-	f.Hint, f.Certain = "compress it as modules_install does: zstd -T0 --rm (no --long, no -D)", &yes
-	f.Step = "1.8"
-	return &f
+	finding := func(status int, line, text, want, got string) *diag.Finding {
+		f := diag.New(diag.Compress, t.Version, text, status)
+		f.Dmesg, f.Want, f.Got, f.Step = []string{line}, want, got, "1.8"
+		f.Hint, f.Certain = "compress it as modules_install does: zstd -T0 --rm (no --long, no -D)", &yes
+		return &f
+	}
+	failed := func(status int) string { return fmt.Sprintf("ZSTD-decompression failed with status %d", status) }
+	const incomplete = "ZSTD-compressed data has an incomplete frame header" // for every error that the header's parser returns
+	small, large := fmt.Sprintf("a window of %d MiB at most", zstdWindow>>20), fmt.Sprintf("%d MiB", window>>20)
+	tooLarge := fmt.Sprintf("the zstd frame asks for a window of %d MiB, the kernel's decoder takes %d MiB", window>>20, zstdWindow>>20)
+	switch {
+	case flags&8 != 0:
+		return finding(0, incomplete, "the zstd frame's header has the reserved bit set", "a frame as RFC 8878 has it", "a reserved bit")
+	case log > maxLog:
+		return finding(0, incomplete, tooLarge, small, large)
+	case narrow && window > 1<<maxLog: // with 64 bits the comparison is one with a negative int, and never true
+		return finding(0, "ZSTD-compressed data has too large a window size", tooLarge, small, large)
+	case dict != 0:
+		return finding(zstdDictionaryWrong, failed(zstdDictionaryWrong), fmt.Sprintf("the zstd frame was made with dictionary %d, and the kernel's decoder has none", dict),
+			"no dictionary", fmt.Sprintf("dictionary %d", dict))
+	case window > zstdWindow:
+		return finding(zstdWindowTooLarge, failed(zstdWindowTooLarge), tooLarge, small, large)
+	}
+	return nil
 }
 
-// xzBadFilter looks at the first block's filters.
-func xzBadFilter(t *Target, block []byte) (got, text string) {
+// xzFiltersOf names the first block's filters, "" where they are not there; bad: the decoder does not take them, and text says why.
+//
+// Source: lib/xz/xz_dec_stream.c: dec_block_header; lib/xz/xz_dec_lzma2.c: xz_dec_lzma2_reset.
+func xzFiltersOf(t *Target, block []byte) (names string, bad bool, text string) {
 	if len(block) < 8 || block[0] == 0 {
-		return "", ""
+		return "", false, ""
 	}
 	flags := block[1]
 	size := (int(block[0]) + 1) * 4
@@ -126,27 +169,54 @@ func xzBadFilter(t *Target, block []byte) (got, text string) {
 		}
 		return v
 	}
+	if flags&0x3e != 0 { // more than two filters, or reserved bits
+		return fmt.Sprintf("block flags %#x", flags), true, "the xz stream has more than one filter before LZMA2, or reserved flags: the kernel's decoder takes LZMA2 and one branch filter"
+	}
 	if flags&0x40 != 0 {
 		number()
 	}
 	if flags&0x80 != 0 {
 		number()
 	}
+	var list []string
 	for range flags&3 + 1 {
 		id, n := number(), number()
 		if n > uint64(len(b)) {
-			return "", ""
+			return "", false, ""
 		}
+		properties := b[:n]
 		b = b[n:]
+		name := fmt.Sprintf("filter %#x", id)
 		switch option := xzFilters[id]; {
+		case id == 0x21 && n == 1:
+			name = "filter LZMA2, dictionary " + xzDictionary(properties[0])
+			if properties[0] > 39 {
+				return name, true, "the xz stream asks for a dictionary of " + xzDictionary(properties[0]) + ", the kernel's decoder takes 3 GiB at most"
+			}
 		case id == 0x21:
 		case option == "":
-			return fmt.Sprintf("filter %#x", id), fmt.Sprintf("the xz stream has filter %#x, which the kernel's decoder does not know", id)
+			return name, true, fmt.Sprintf("the xz stream has filter %#x, which the kernel's decoder does not know", id)
 		case t.Is(option) == No:
-			return fmt.Sprintf("filter %#x", id), fmt.Sprintf("the xz stream has filter %#x, for which the kernel lacks CONFIG_%s", id, option)
+			return name, true, fmt.Sprintf("the xz stream has filter %#x, for which the kernel lacks CONFIG_%s", id, option)
 		}
+		list = append(list, name)
 	}
-	return "", ""
+	return strings.Join(list, ", "), false, ""
+}
+
+// xzDictionary is the size that LZMA2's property byte stands for. Source: the .xz file format 1.2.1, 5.3.1.
+func xzDictionary(property byte) string {
+	if property >= 40 {
+		return "4 GiB"
+	}
+	size := (2 | uint64(property&1)) << (property/2 + 11)
+	if size < 1<<20 {
+		return fmt.Sprintf("%d KiB", size>>10)
+	}
+	if size%(1<<20) != 0 {
+		return fmt.Sprintf("%.1f MiB", float64(size)/(1<<20))
+	}
+	return fmt.Sprintf("%d MiB", size>>20)
 }
 
 // decompress replaces the file by what is in it, as the kernel does for MODULE_INIT_COMPRESSED_FILE.
@@ -164,15 +234,12 @@ func (l *Load) decompress(name string) diag.Errno {
 		err = in.Damage
 	}
 	var b []byte
-	if err == nil {
-		b, err = in.ReadAll()
+	if in != nil {
+		b, _ = in.ReadAll() // what came out before it broke
 	}
-	if err != nil {
-		status := xzDataError
-		if !xzEnded(l.bytes(0, l.src.Size())) {
-			status = xzOK
-		}
-		f := diag.New(diag.Compress, l.T.Version, "the "+name+" stream is damaged: "+err.Error(), status)
+	if text := l.streamError(name, err); text != "" {
+		status := streamStatus(name, err, xzEnded(l.bytes(0, l.src.Size())))
+		f := diag.New(diag.Compress, l.T.Version, "the "+name+" stream is damaged: "+text, status)
 		if name == "zstd" {
 			f.Dmesg = []string{fmt.Sprintf("ZSTD-decompression failed with status %d", status)}
 		}
@@ -184,6 +251,36 @@ func (l *Load) decompress(name string) diag.Errno {
 	l.src = elf.Mem(bytes.Clone(b))
 	l.Len = l.src.Size()
 	return 0
+}
+
+// streamError is what the kernel finds wrong with a stream, "" for nothing: zstd's loop ends with the input, complete or not, and gzip's
+// checksum is behind what zlib_inflate is given.
+func (l *Load) streamError(name string, err error) string {
+	switch {
+	case err == nil, name == "zstd" && errors.Is(err, source.ErrCut), name == "gzip" && errors.Is(err, gzip.ErrChecksum):
+		return ""
+	}
+	return err.Error()
+}
+
+// streamStatus is the decoder's number for a damaged stream. ended: an xz stream has its footer.
+func streamStatus(name string, err error, ended bool) int {
+	switch name {
+	case "gzip":
+		if errors.Is(err, source.ErrCut) {
+			return zlibBufError
+		}
+		return zlibDataError
+	case "zstd":
+		if errors.Is(err, zstd.ErrCRCMismatch) {
+			return zstdChecksumWrong
+		}
+		return zstdCorrupt
+	}
+	if ended {
+		return xzDataError
+	}
+	return xzOK
 }
 
 // xzEnded reports whether a stream has its footer.

@@ -53,6 +53,8 @@ func TestCompressedXZ(t *testing.T) {
 		{"a branch filter", xzHead(1, []byte{4}, lzma2), kver.V(6, 12), "MODULE_DECOMPRESS=y XZ_DEC_X86=y", ""},
 		{"a branch filter that is not configured", xzHead(1, []byte{10}, lzma2), kver.V(6, 12), "MODULE_DECOMPRESS=y XZ_DEC_ARM64=n", "filter 0xa, for which the kernel lacks CONFIG_XZ_DEC_ARM64"},
 		{"delta", xzHead(1, []byte{3, 0}, lzma2), kver.V(6, 12), "", "filter 0x3, which the kernel's decoder does not know"},
+		{"a dictionary of 4 GiB", xzHead(1, []byte{0x21, 40}), kver.V(6, 12), "", "a dictionary of 4 GiB"},
+		{"two filters before LZMA2", xzHead(1, []byte{4}, []byte{7}, lzma2), kver.V(6, 12), "", "more than one filter before LZMA2"},
 		{"cut in the header", xzHead(4, lzma2)[:12], kver.V(6, 12), "", ""},
 		{"an index at once: an empty stream", append(xzHead(1, lzma2)[:12], make([]byte, 16)...), kver.V(6, 12), "", ""},
 	} {

@@ -2,6 +2,7 @@ package compat
 
 import (
 	stdelf "debug/elf"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -127,6 +128,7 @@ func (l *Load) Signature() (diag.Errno, error) {
 	}
 	if l.T.Enforce == Yes {
 		f := l.finding(reason, args...)
+		l.trusted(f)
 		if l.T.has(kver.Until(5, 4)) {
 			f.Errno = diag.ENOKEY
 		}
@@ -136,9 +138,26 @@ func (l *Load) Signature() (diag.Errno, error) {
 		f := diag.New(reason, l.T.Version, args...)
 		f.Severity, f.Errno, f.Dmesg, f.Step = diag.Note, 0, nil, l.step
 		f.Message += "; signatures are not enforced"
+		l.trusted(&f)
 		l.Findings = append(l.Findings, f)
 	}
 	return 0, nil
+}
+
+// trusted adds to a finding about an unknown key which keys are known.
+func (l *Load) trusted(f *diag.Finding) {
+	if f.Code != diag.SigKey || len(l.T.Keys) == 0 {
+		return
+	}
+	const most = 4
+	var names []string
+	for _, c := range l.T.Keys[:min(len(l.T.Keys), most)] {
+		names = append(names, fmt.Sprintf("%q (%s)", c.Subject.CommonName, sig.Colons(c.SerialNumber.Bytes())))
+	}
+	f.Want = "one of " + strings.Join(names, ", ")
+	if n := len(l.T.Keys) - most; n > 0 {
+		f.Want += fmt.Sprintf(" and %d more", n)
+	}
 }
 
 // verify looks at the message. errno: the kernel refuses the module whatever the policy is. code: a soft error, with its arguments;

@@ -22,7 +22,7 @@ var (
 	from64   = kver.Between(kver.V(6, 4), kver.V(6, 13))
 	from613  = kver.Since(6, 13)
 	till613  = kver.Until(6, 13)
-	from511  = kver.Since(5, 11)
+	from515  = kver.Since(5, 15) // the checks say what is wrong: commit 7fd982f394c4 (5.16, and 5.15.y)
 )
 
 // validity are the tests in the order of each era. Where two eras have one test in different places it stands twice.
@@ -40,7 +40,7 @@ var validity = []check{
 	// to 6.12: names first, then one loop over the sections
 	{"b1", till613, (*Load).nameIndex},
 	{"b1", till613, (*Load).nameBounds},
-	{"b3", kver.Between(kver.V(5, 11), kver.V(6, 13)), (*Load).nameEmpty},
+	{"b3", kver.Between(kver.V(5, 15), kver.V(6, 13)), (*Load).nameEmpty},
 	{"b4", till613, (*Load).nameNUL},
 	{"a8", till613, (*Load).section0},
 	{"", till613, (*Load).sectionLoop},
@@ -99,7 +99,7 @@ func (l *Load) Validity() (diag.Errno, error) {
 				size = errno
 				continue
 			}
-			if err == nil && !l.T.has(from511) && l.step != "c2" && l.step != "d1" {
+			if err == nil && !l.T.has(from515) && l.step != "c2" && l.step != "d1" {
 				l.printk("Module has invalid ELF structures")
 			}
 			return errno, err
@@ -306,7 +306,7 @@ func (l *Load) nameEmpty() (diag.Errno, error) {
 
 func (l *Load) nameNUL() (diag.Errno, error) {
 	s := l.nameTable()
-	last := s.Off + s.Size - 1 // before 5.11 a table of size 0 is looked at too
+	last := s.Off + s.Size - 1 // before 5.15 a table of size 0 is looked at too
 	if last >= l.src.Size() {
 		return 0, undefined("the kernel reads the byte before the file: the section name table at offset %#x has size %d", s.Off, s.Size)
 	}

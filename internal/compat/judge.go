@@ -82,6 +82,7 @@ func (l *Load) part(stages []Stage) (Part, error) {
 					p.Stage = e.Stage
 				}
 			}
+			p.Stage = l.T.StageName(p.Stage, p.Step)
 		}
 		if st.Hard && !l.valid {
 			p.Findings = l.Findings[first:]

@@ -351,6 +351,10 @@ func TestTheRestOfTheStages(t *testing.T) {
 		{"the same, and the kernel does not mind", section(".wx", wx, 4), nil, "STRICT_MODULE_RWX=n", codes{}},
 		{"per-CPU data that fit", section(".data..percpu", stdelf.SHF_ALLOC|stdelf.SHF_WRITE, 8192), nil, "", codes{}},
 		{"per-CPU data that do not fit", section(".data..percpu", stdelf.SHF_ALLOC|stdelf.SHF_WRITE, 8193), nil, "", all(diag.Percpu)},
+		{"per-CPU data aligned to no power of two", func(b *elftest.Builder) {
+			b.Add(elftest.Section{Name: ".data..percpu", Type: stdelf.SHT_PROGBITS, Flags: stdelf.SHF_ALLOC | stdelf.SHF_WRITE, Data: make([]byte, 8), Align: 24})
+		}, nil, "", all(diag.Percpu)},
+		{"more, where allocations are profiled", section(".data..percpu", stdelf.SHF_ALLOC|stdelf.SHF_WRITE, 16384), nil, "MEM_ALLOC_PROFILING=y", codes{0: diag.Percpu, 1: diag.Percpu}},
 		{"per-CPU data of a kernel for one processor", section(".data..percpu", stdelf.SHF_ALLOC|stdelf.SHF_WRITE, 90000), nil, "SMP=n", codes{}},
 		{"per-CPU data aligned above a page", aligned, nil, "", codes{}},
 		{"both kinds of constructors", both(section(".ctors", stdelf.SHF_ALLOC, 8), section(".init_array", stdelf.SHF_ALLOC, 8)), nil, "CONSTRUCTORS=y", all(diag.Ctors)},

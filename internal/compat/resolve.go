@@ -325,7 +325,7 @@ func (t *Target) provider(sym *Import, not string) (Export, bool) {
 	name := []byte(sym.Name)
 	e, row, ok := t.find(name, not)
 	if sym.row = row + 1; !ok {
-		return t.beyond(name)
+		return t.beyond(name, sym.Weak && !sym.Ver.Found)
 	}
 	return e, ok
 }

@@ -150,37 +150,70 @@ func (l *Load) legacyNames() {
 	}
 }
 
-// percpuRoom is what per-CPU data of modules may take: PERCPU_MODULE_RESERVE and the allocator's largest unit, bytes.
-const (
-	percpuRoom  = 8 << 10
-	percpuLimit = 32 << 10
-)
+// percpuLimit is the most that the per-CPU allocator gives at once, bytes. Source: include/linux/percpu.h: PCPU_MIN_UNIT_SIZE.
+const percpuLimit = 32 << 10
 
-// PercpuAlloc is percpu_modalloc.
+// PercpuReserve is what all modules together have for their per-CPU data, bytes; 0: nothing is kept for them, they share with everybody.
+//
+// Source: include/linux/percpu.h: PERCPU_MODULE_RESERVE; arch/x86/kernel/setup_percpu.c: PERCPU_FIRST_CHUNK_RESERVE; arch/powerpc/kernel/setup_64.c:
+// setup_per_cpu_areas.
+func (l *Load) PercpuReserve() uint64 {
+	switch m := l.F.Header.Machine; {
+	case m == stdelf.EM_386, m == stdelf.EM_PPC64:
+		return 0
+	case l.T.has(kver.Since(6, 10)) && l.T.Is("MEM_ALLOC_PROFILING") == Yes: // (≈) the kernels that have it larger
+		return 64 << 10
+	}
+	return 8 << 10
+}
+
+// Percpu is the size and the alignment of the per-CPU data, bytes; 0 where there are none to be allocated.
+func (l *Load) Percpu() (size, align uint64) {
+	if l.Index.Pcpu == 0 || !l.T.on("SMP", true) {
+		return 0, 0
+	}
+	s := &l.Hdr[l.Index.Pcpu]
+	return s.Size, min(s.Align, l.pageSize())
+}
+
+// PercpuAlloc is percpu_modalloc, as far as one module decides.
 //
 // Source: kernel/module/main.c: percpu_modalloc; mm/percpu.c: pcpu_alloc.
 func (l *Load) PercpuAlloc() (diag.Errno, error) {
 	l.step = "i3"
-	if l.Index.Pcpu == 0 || !l.T.on("SMP", true) {
+	size, align := l.Percpu()
+	if size == 0 {
 		return 0, nil
 	}
-	s := &l.Hdr[l.Index.Pcpu]
-	if s.Size == 0 {
-		return 0, nil
+	if want := l.Hdr[l.Index.Pcpu].Align; want > align {
+		l.finding(diag.PercpuAlign, l.Mod, want, align)
 	}
-	align := s.Align
-	if page := l.pageSize(); align > page {
-		l.finding(diag.PercpuAlign, l.Mod, align, page)
-		align = page
-	}
-	switch {
-	case s.Size > percpuLimit:
-		return l.fail(diag.Percpu, l.Mod, s.Size, align, fmt.Sprintf("illegal size (%d) or align (%d) for percpu allocation", s.Size, align)), nil
-	case s.Size > percpuRoom:
-		return l.fail(diag.Percpu, l.Mod, s.Size, align,
-			fmt.Sprintf("percpu: allocation failed, size=%d align=%d atomic=0, alloc from reserved chunk failed", s.Size, align)), nil
+	switch room := l.PercpuReserve(); {
+	case size > percpuLimit || align&(align-1) != 0:
+		return l.failPercpu(size, align, "illegal size (%d) or align (%d) for percpu allocation"), nil
+	case room != 0 && size > room:
+		return l.FailPercpu(size, align), nil
 	}
 	return 0, nil
+}
+
+// FailPercpu says that the reserve has no room.
+func (l *Load) FailPercpu(size, align uint64) diag.Errno {
+	return l.failPercpu(size, align, "percpu: allocation failed, size=%d align=%d atomic=0, alloc from reserved chunk failed")
+}
+
+// failPercpu has the allocator's line: its sizes and alignments are whole units of four bytes.
+func (l *Load) failPercpu(size, align uint64, format string) diag.Errno {
+	f := l.finding(diag.Percpu, l.Mod, size, align, fmt.Sprintf(format, (size+3)&^3, max(align, 4)))
+	switch room := l.PercpuReserve(); {
+	case align&(align-1) != 0:
+		f.Message = fmt.Sprintf("the module's per-CPU data want an alignment of %d, which is no power of two", align)
+	case room == 0 || size > percpuLimit:
+		f.Message = fmt.Sprintf("the module wants %d bytes of per-CPU memory, the allocator gives %d at once", size, percpuLimit)
+	default:
+		f.Message = fmt.Sprintf("the module wants %d bytes of per-CPU memory, the reserve for modules has %d", size, room)
+	}
+	return f.Errno
 }
 
 // pageOptions are the options that say how large a page is, in KiB.
@@ -202,6 +235,7 @@ var pageReleases = []struct {
 }{
 	{stdelf.EM_NONE, kver.All, "-64k", 64},
 	{stdelf.EM_NONE, kver.All, "-16k", 16},
+	{stdelf.EM_MIPS, kver.All, "loongson", 16},
 	{stdelf.EM_PPC64, kver.Since(6, 10), "+deb", 4}, // Debian's kernels have small pages since, and a flavour -64k (measured 6.12)
 }
 

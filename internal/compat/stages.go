@@ -5,7 +5,7 @@ import (
 	"kotool/internal/kver"
 )
 
-// Stage is one step of load_module, named as the kernel names it.
+// Stage is one step of load_module, named as the newest kernel names it. For has the names of others.
 type Stage struct {
 	ID     string // row of the load pipeline; "" for one that is itself a table of rows
 	Name   string // the kernel's function
@@ -16,6 +16,9 @@ type Stage struct {
 	// Hard says that nothing behind it can be judged once it has failed.
 	Hard bool
 }
+
+// MayLoad is what is asked before load_module.
+var MayLoad = Stage{ID: "1.1", Name: "may_init_module", Source: "kernel/module/main.c"}
 
 // Stages is load_module in its order.
 //

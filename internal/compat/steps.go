@@ -21,13 +21,15 @@ var validityNames = map[string]string{
 // Steps lists what load_module does in a version, in its order. The zero version is the newest.
 func Steps(v kver.Version) []Step {
 	t := &Target{Version: v}
-	list := []Step{{ID: "1.1", Name: "may_init_module", Source: "kernel/module/main.c"}}
+	first := MayLoad.For(t)
+	list := []Step{{ID: first.ID, Name: first.Name, Source: first.Source}}
 	for i := range Stages {
 		st := &Stages[i]
 		if !t.has(st.In) {
 			continue
 		}
-		list = append(list, Step{ID: st.ID, Name: st.Name, Source: st.Source})
+		named := st.For(t)
+		list = append(list, Step{ID: st.ID, Name: named.Name, Source: named.Source})
 		switch st.Name {
 		case "elf_validity_cache_copy":
 			list = append(list, validitySteps(t)...)
@@ -48,7 +50,7 @@ func Steps(v kver.Version) []Step {
 			if t.has(oneTable) {
 				list = append(list, Step{ID: "i5", Name: "check_export_symbol_sections", Depth: 1})
 			}
-			list = append(list, Step{ID: "i6", Name: "check_export_symbol_versions", Depth: 1})
+			list = append(list, Step{ID: "i6", Name: t.StageName("check_export_symbol_versions", "i6"), Depth: 1})
 			if t.has(kver.Since(6, 16)) {
 				list = append(list, Step{ID: "i7", Name: "setup_modinfo: import_ns", Depth: 1})
 			}

@@ -83,6 +83,8 @@ type Target struct {
 	OnlyLoaded bool
 	// Granted says that the kernel is taken to export a name that nothing is known about, without a CRC; nil: it is not.
 	Granted func(name []byte) bool
+	// LeaveWeak says that Granted grants no weak symbol that the module has no version of.
+	LeaveWeak bool
 	// LiveModules are the modules that are loaded already, by name.
 	LiveModules map[string]*LiveModule
 	// Builtin names what is built in: the path that modules.builtin has for a module's name, "" for none.
@@ -161,17 +163,21 @@ func DebianRelease(release string) bool {
 func (t *Target) Find(name []byte, not string) (Export, bool) {
 	e, _, ok := t.find(name, not)
 	if !ok {
-		return t.beyond(name)
+		return t.beyond(name, false)
 	}
 	return e, ok
 }
 
-// beyond is what is only taken to be exported: what other modules use, and what is granted.
-func (t *Target) beyond(name []byte) (Export, bool) {
+// beyond is what is only taken to be exported: what other modules use, and what is granted. doubtful is a weak symbol without a version: it
+// was not there when the module was built.
+func (t *Target) beyond(name []byte, doubtful bool) (Export, bool) {
 	if t.Learned != nil {
 		if s, is := t.Learned.Lookup(name); is {
 			return t.exportOf(&s, s.CRC != 0), true
 		}
+	}
+	if doubtful && t.LeaveWeak {
+		return Export{}, false
 	}
 	// A copy, so that callers' names need not outlive the call.
 	return Export{}, t.Granted != nil && t.Granted(bytes.Clone(name))

@@ -111,8 +111,8 @@ const (
 
 func always(format string) []Text { return []Text{{In: kver.All, Format: format}} }
 
-// detailed is a text of the ELF checks that 5.11 brought; before, they were silent.
-func detailed(format string) []Text { return []Text{{In: kver.Since(5, 11), Format: format}} }
+// detailed is a text of the ELF checks that commit 7fd982f394c4 brought (5.16, and 5.15.y); before, they were silent.
+func detailed(format string) []Text { return []Text{{In: kver.Since(5, 15), Format: format}} }
 
 // loading are the rows of what load_module refuses, in its order.
 func loading() []Entry {
@@ -136,12 +136,12 @@ func loading() []Entry {
 		{Code: CompressMagic, Severity: Error, Errno: EINVAL, Stage: "module_decompress", Step: "1.8", Source: "kernel/module/decompress.c",
 			Title: "the file is not compressed in the way that the kernel decompresses", Args: "a format",
 			Message: "the kernel decompresses only what is %[1]s file, and this is none", Dmesg: always("not %[1]s compressed module")},
-		{Code: Compress, Severity: Warning, Stage: "module_decompress", Step: "1.8", Source: "kernel/module/decompress.c; lib/xz/xz_dec_stream.c",
+		{Code: Compress, Severity: Warning, Stage: "module_decompress", Step: "1.8", Source: "kernel/module/decompress.c; lib/xz/xz_dec_stream.c; lib/zstd/decompress/zstd_decompress.c",
 			Title: "a compressed file that the kernel's own decompressor refuses", Args: "text, status", Message: "%[1]s",
 			Dmesg: always("decompression failed with status %[2]d"),
 			Hint:  "compress it as modules_install does: xz --check=crc32 --lzma2=dict=1MiB",
 			Why: "With CONFIG_MODULE_DECOMPRESS kmod hands the compressed file to the kernel (EINVAL, \"decompression failed with status 6\"): the decoder in the kernel takes no check or CRC32, LZMA2, " +
-				"only the BCJ filters that are configured, and no dictionary above 64 MiB. plain `xz file.ko` writes CRC64. Where kmod decompresses itself, the file loads."},
+				"only the BCJ filters that are configured, no dictionary above 3 GiB, and of zstd no window above 128 MiB and no dictionary. Plain `xz file.ko` writes CRC64. Where kmod decompresses itself, the file loads."},
 
 		{Code: SigUnsigned, Severity: Error, Errno: EKEYREJECTED, Stage: "module_sig_check", Step: "2.1", Source: "kernel/module/signing.c: module_sig_check",
 			Title: "an unsigned module, where signatures are enforced", Args: "none", Message: "the module is not signed, and the kernel takes signed modules only",
@@ -306,12 +306,12 @@ func loading() []Entry {
 
 		{Code: BTF, Severity: Error, Errno: EINVAL, Stage: "prepare_coming_module", Step: "k7", Source: "kernel/bpf/btf.c: btf_module_notify", Title: "the module's BTF is damaged",
 			Args: "module, kernel's word, errno (negative)", Message: "the module's BTF is damaged: %[2]s",
-			Dmesg: []Text{{kver.Until(6, 10), "BPF: %[2]s\nfailed to validate module [%[1]s] BTF: %[3]d"}, {kver.Between(kver.V(6, 10), kver.V(7, 0)), "BPF: %[2]s\nKernel module BTF mismatch detected, BTF debug info may be unavailable for some modules"},
-				{kver.Since(7, 0), "BPF: %[2]s\nfailed to validate module [%[1]s] BTF: %[3]d"}},
-			Hint: "strip the section (objcopy -R .BTF), or build against the vmlinux of this kernel"},
+			Dmesg: always("BPF: %[2]s\nfailed to validate module [%[1]s] BTF: %[3]d"),
+			Hint:  "strip the section (objcopy -R .BTF), or build against the vmlinux of this kernel"},
 		{Code: BTFBase, Severity: Error, Errno: EINVAL, Stage: "prepare_coming_module", Step: "k7", Source: "kernel/bpf/btf.c: btf_parse_module", Title: "the module's BTF was built against another vmlinux",
-			Args: "module, base types that it wants, base types of the kernel", Message: "the BTF refers to type %[2]d of a vmlinux that has %[3]d types: it was built against another vmlinux",
-			Dmesg: always("failed to validate module [%[1]s] BTF: -22"), Hint: "objcopy -R .BTF, or build against the vmlinux of this kernel",
+			Args:    "module, highest type it refers to, own types, base types it needs, the kernel's types",
+			Message: "the BTF names types up to %[2]d, and has %[3]d of its own: its base had %[4]d types at least, this vmlinux has %[5]d: it was built against another vmlinux",
+			Dmesg:   always("failed to validate module [%[1]s] BTF: -22"), Hint: "strip the section (objcopy -R .BTF), or build against the vmlinux of this kernel",
 			Why: "Module BTF is split: it counts on from the types of the vmlinux it was built with. The kernel refuses it unless CONFIG_MODULE_ALLOW_BTF_MISMATCH is set."},
 		{Code: Param, Severity: Error, Errno: EINVAL, Stage: "parse_args", Step: "k8", Source: "kernel/params.c: parse_args", Title: "a parameter's value is refused",
 			Args: "text, module, value, parameter", Message: "%[1]s", Dmesg: always("%[2]s: `%[3]s' invalid for parameter `%[4]s'")},

@@ -12,6 +12,9 @@ const (
 	SigHash      Code = "KT-SIG-HASH"
 )
 
+// BTFMismatch is what a kernel says once a boot of BTF that it goes on without.
+const BTFMismatch = "Kernel module BTF mismatch detected, BTF debug info may be unavailable for some modules"
+
 // Line is a further text of the log that means a row of the catalogue: a machine's own, an older kernel's, or one that stands
 // beside the row's text. New does not use them; Match does.
 type Line struct {
@@ -29,8 +32,8 @@ var Lines = []Line{
 	{Code: SymMissing, In: kver.Until(3, 0), Format: "%[1]s: Unknown symbol %[2]s", Args: "module, symbol"},
 	{Code: SymMissing, Format: "%[1]s: Unknown symbol %[2]s", Args: "module, symbol", Arch: []string{"mips", "riscv64", "loongarch64", "parisc"}},
 
-	// Source: kernel/module/main.c: load_module, to 5.10.
-	{Code: NotModule, In: kver.Until(5, 11), Format: "Module has invalid ELF structures"},
+	// Source: kernel/module.c: load_module, to 5.14.
+	{Code: NotModule, In: kver.Until(5, 15), Format: "Module has invalid ELF structures"},
 
 	// Source: kernel/module_signature.c: mod_check_sig; crypto/asymmetric_keys/pkcs7_verify.c; certs/system_keyring.c.
 	{Code: SigCrypto, Format: "module: not signed with expected PKCS#7 message", Severity: Warning},
@@ -40,6 +43,8 @@ var Lines = []Line{
 	{Code: SigBad, Format: "PKCS7: Invalid module sig (has authattrs)"},
 
 	{Code: Compress, Format: "ZSTD-decompression failed with status %[1]d", Args: "status", Severity: Error, Errno: EINVAL},
+	{Code: Compress, Format: "ZSTD-compressed data has an incomplete frame header", Severity: Error, Errno: EINVAL},
+	{Code: Compress, Format: "ZSTD-compressed data has too large a window size", Severity: Error, Errno: EINVAL},
 
 	// Source: kernel/module/version.c: check_version (extended versions).
 	{Code: SymNoCRC, In: kver.Since(6, 14), Format: "%[1]s: no extended symbol version for %[2]s", Args: "modinfo name, symbol", Severity: Warning},
@@ -63,6 +68,8 @@ var Lines = []Line{
 
 	// Source: kernel/bpf/btf.c: __btf_verifier_log_type.
 	{Code: BTF, Format: "BPF:%[1]s", Args: "kernel's word"},
+	// Where CONFIG_MODULE_ALLOW_BTF_MISMATCH is set: commit 9cb61e50bf6b (6.3).
+	{Code: BTF, In: kver.Since(6, 3), Format: BTFMismatch, Severity: Warning},
 
 	// Source: arch/*/kernel/module*.c: module_frob_arch_sections.
 	{Code: ArchSections, Format: "%[1]s: module PLT section(s) missing", Args: "module", Arch: []string{"arm", "arm64"}},

@@ -25,7 +25,7 @@ var prose = []struct {
 	{DamagedParams, whyTable, copyIt},
 	{DamagedModule, whyTable, copyIt},
 	{DamagedSignature, "The file was cut inside its signature, or something was appended or patched after signing.", "cut the signature off (strip does) and sign again"},
-	{NotModule, "It is not ELF at all: compressed, a text, a page that a download brought in its place, or empty. Before 5.11 the kernel says no more than this of any damaged file.", ""},
+	{NotModule, "It is not ELF at all: compressed, a text, a page that a download brought in its place, or empty. Before 5.15 the kernel says no more than this of any damaged file.", ""},
 
 	{SymWeak, "Weak references are made to be missing: the code asks at run time whether the symbol is there.", ""},
 	{SymNoCRC, "The module was built without the Module.symvers of what exports the symbol, so that modpost had no CRC to write down. " +

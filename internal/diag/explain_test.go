@@ -18,6 +18,8 @@ var realLines = []struct {
 	{Compress, "", "", "decompression failed with status 6"},
 	{Compress, "", "", "module: decompression failed with status 6"},
 	{Compress, "", "", "ZSTD-decompression failed with status 20"},
+	{Compress, "", "", "ZSTD-compressed data has an incomplete frame header"},
+	{Compress, "", "", "ZSTD-compressed data has too large a window size"},
 	{CompressMagic, "", "", "not an xz compressed module"},
 
 	{SigUnsigned, "", "", "Loading of unsigned module is rejected"},
@@ -365,7 +367,7 @@ func TestMessagesAreFilledFromTheLine(t *testing.T) {
 }
 
 func TestKernelsAreOneRange(t *testing.T) {
-	for code, want := range map[Code]string{SymMissing: "all", ELFMagic: "5.11+", Loaded: "", SigUnsigned: "5.4+", StructNone: "all", ELFModArch: "6.2+", NotModule: "before 5.11"} {
+	for code, want := range map[Code]string{SymMissing: "all", ELFMagic: "5.15+", Loaded: "", SigUnsigned: "5.4+", StructNone: "all", ELFModArch: "6.2+", NotModule: "before 5.15"} {
 		if got := Lookup(code).Kernels(); got != want {
 			t.Errorf("%s: got %q want %q", code, got, want)
 		}

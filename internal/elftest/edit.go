@@ -229,3 +229,38 @@ func (o *Object) Reloc(section string, i int, typ uint32) uint64 {
 	o.order.PutUint32(e[8:], typ)
 	return o.order.Uint64(e)
 }
+
+// BTF gives the object a .BTF, if need be in the place of .comment: own types, the last of which points to type ref; 0: to void. A distilled
+// base (.BTF.base) goes.
+func (o *Object) BTF(own int, ref uint32) {
+	if !slices.Contains(o.Names(), ".BTF") {
+		o.Rename(".comment", ".BTF")
+		o.SetFlags(".BTF", 0)
+	}
+	o.SetData(".BTF", BTF(o.order, own, ref))
+	if slices.Contains(o.Names(), ".BTF.base") {
+		o.Drop(".BTF.base")
+	}
+}
+
+// BTF are the bytes of own types: pointers to void, the last one to type ref. Source: Documentation/bpf/btf.rst.
+func BTF(order binary.ByteOrder, own int, ref uint32) []byte {
+	const header, pointer = 24, 2 << 24
+	b := make([]byte, header+12*own+1)
+	order.PutUint16(b, 0xeb9f)
+	b[2] = 1
+	order.PutUint32(b[4:], header)
+	order.PutUint32(b[12:], uint32(12*own)) // of the types
+	order.PutUint32(b[16:], uint32(12*own)) // offset of the strings
+	order.PutUint32(b[20:], 1)
+	for i := range own {
+		order.PutUint32(b[header+12*i+4:], pointer)
+	}
+	if own > 0 {
+		order.PutUint32(b[header+12*own-4:], ref)
+	}
+	return b
+}
+
+// SetFileType sets e_type.
+func (o *Object) SetFileType(t elf.Type) { o.order.PutUint16(o.B[16:], uint16(t)) }

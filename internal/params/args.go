@@ -64,6 +64,14 @@ type Store struct {
 // Undecided is an argument whose outcome the module's own code decides.
 type Undecided struct{ Name, Why string }
 
+// Failure is an argument that is refused.
+type Failure struct {
+	Name, Value string
+	Errno       diag.Errno
+	Param       *Param // nil: there is none of that name
+	Log         []string
+}
+
 // Result is what parse_args does.
 type Result struct {
 	Args []Arg
@@ -75,8 +83,10 @@ type Result struct {
 	AsyncProbe *bool   // what async_probe= asks for; nil without it
 	Dyndbg     []string
 	Undecided  []Undecided
-	Dashes     bool   // a "--" ended the arguments
-	After      []byte // what follows it, which is ignored
+	Failed     []Failure
+	Unknown    []string // names that no parameter has, and that are ignored
+	Dashes     bool     // a "--" ended the arguments
+	After      []byte   // what follows it, which is ignored
 }
 
 // The kernels that changed what is done with arguments.
@@ -209,6 +219,7 @@ func ParseArgs(args []byte, list []Param, o Options) *Result {
 			break
 		}
 		r.Args = append(r.Args, Arg{Name: bytes.Clone(cstring(name)), Value: bytes.Clone(cstring(val)), HasValue: val != nil})
+		lines := len(r.Log)
 		errno := p.one(name, val)
 		switch errno {
 		case 0:
@@ -221,11 +232,26 @@ func ParseArgs(args []byte, list []Param, o Options) *Result {
 			p.log(LevelErr, "%s: `%s' invalid for parameter `%s'", o.Module, cstring(val), cstring(name))
 		}
 		r.Errno = errno
+		p.failed(errno, lines)
 	}
 	if r.Dashes && r.Errno == 0 {
 		p.log(LevelWarning, "%s: parameters '%s' after `--' ignored", o.Module, r.After)
 	}
 	return r
+}
+
+// failed notes that the last argument is refused; its lines begin at from.
+func (p *parser) failed(errno diag.Errno, from int) {
+	r := p.res
+	a := &r.Args[len(r.Args)-1]
+	f := Failure{Name: string(a.Name), Value: string(a.Value), Errno: errno}
+	if i, ok := p.at[plainName(f.Name)]; ok {
+		f.Param = &p.list[i]
+	}
+	for _, l := range r.Log[from:] {
+		f.Log = append(f.Log, l.Text)
+	}
+	r.Failed = append(r.Failed, f)
 }
 
 func (p *parser) taken(name string) bool {
@@ -447,7 +473,44 @@ func (p *parser) unknown(name, val []byte) diag.Errno {
 		return diag.ENOENT
 	}
 	p.log(LevelWarning, "%s: unknown parameter '%s' ignored", p.o.Module, cstring(name))
+	p.res.Unknown = append(p.res.Unknown, string(cstring(name)))
 	return 0
+}
+
+// Takes says in words what a parameter's type takes; "" where the module's own code decides. word is sizeof(unsigned long), bytes.
+//
+// Source: kernel/params.c: param_set_*, param_array; lib/kstrtox.c: kstrtobool.
+func (r *Record) Takes(word int) string {
+	kind := r.SetKind()
+	if elem, ok := strings.CutPrefix(kind, "array of "); ok {
+		s := fmt.Sprintf("an array of at most %d", r.Max)
+		if each := takes(elem, 0, word); each != "" {
+			s += ", each " + each
+		}
+		return s
+	}
+	return takes(kind, r.Max, word)
+}
+
+func takes(kind string, room uint32, word int) string {
+	switch kind {
+	case "bool", "invbool", "bool_enable_only", "bint":
+		return "y, n, 1, 0, on or off"
+	case "charp":
+		return fmt.Sprintf("a text of at most %d bytes", maxCharp)
+	case "string":
+		if room > 0 {
+			return fmt.Sprintf("a text of at most %d bytes", room-1)
+		}
+	}
+	switch bits, signed := numeric(kind, word); {
+	case bits == 0:
+		return ""
+	case signed:
+		return fmt.Sprintf("a number from %d to %d", int64(-1)<<(bits-1), int64(^(uint64(1)<<63))>>(64-bits))
+	default:
+		return fmt.Sprintf("a number from 0 to %d", ^uint64(0)>>(64-bits))
+	}
 }
 
 // dyndbg notes a dynamic debug query; "+p" is meant by none. Of the messages about bad queries only those about the flags' operator

@@ -14,6 +14,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"kotool/internal/elf"
@@ -237,9 +238,18 @@ func (t *Symtab) Bases(f *elf.File) (percpu, image uint64) {
 	return percpu, image
 }
 
+// Placed are addresses of sections, by module and section.
+type Placed map[string]map[string]Place
+
+// Place is where a section is said to lie.
+type Place struct {
+	Addr uint64
+	Line int // of the file that says so
+}
+
 // Places reads lines of a module's name, a section's and its address: NAME SECTION 0xADDR, as in /sys/module/NAME/sections.
-func Places(text []byte) (map[string]map[string]uint64, error) {
-	list := map[string]map[string]uint64{}
+func Places(text []byte) (Placed, error) {
+	list := Placed{}
 	n := 0
 	for line := range strings.Lines(string(text)) {
 		n++
@@ -247,17 +257,25 @@ func Places(text []byte) (map[string]map[string]uint64, error) {
 		if len(w) == 0 || w[0][0] == '#' {
 			continue
 		}
-		var a uint64
 		if len(w) != 3 {
 			return nil, fmt.Errorf("line %d: want a module, a section and its address", n)
 		}
-		if _, err := fmt.Sscanf(w[2], "0x%x", &a); err != nil {
+		digits, hex := strings.CutPrefix(w[2], "0x")
+		a, err := strconv.ParseUint(digits, 16, 64)
+		if !hex || err != nil {
 			return nil, fmt.Errorf("line %d: %q is no address, want 0x and hexadecimal digits", n, w[2])
 		}
-		if list[w[0]] == nil {
-			list[w[0]] = map[string]uint64{}
+		if a == 0 {
+			return nil, fmt.Errorf("line %d: %s %s is at 0: /sys/module/%s/sections is to be read as root", n, w[0], w[1], w[0])
 		}
-		list[w[0]][w[1]] = a
+		if list[w[0]] == nil {
+			list[w[0]] = map[string]Place{}
+		}
+		if p, ok := list[w[0]][w[1]]; ok && p.Addr != a {
+			return nil, fmt.Errorf("line %d: %s %s is at %#x here, and at %#x in line %d", n, w[0], w[1], a, p.Addr, p.Line)
+		} else if !ok {
+			list[w[0]][w[1]] = Place{a, n}
+		}
 	}
 	return list, nil
 }

@@ -2,6 +2,7 @@ package reloc
 
 import (
 	"bytes"
+	"debug/elf"
 	"testing"
 
 	"kotool/internal/diag"
@@ -54,6 +55,28 @@ func TestMIPSHI16OfAnotherSymbolIsDangerous(t *testing.T) {
 	errno, err := l.Apply(2)
 	if want := "module mod: dangerous R_MIPS_LO16 relocation"; errno != diag.ENOEXEC || err != nil || len(img.lines) != 1 || img.lines[0] != want {
 		t.Errorf("got %v %v %q, want %q", errno, err, img.lines, want)
+	}
+}
+
+func TestMIPSStopsAtAWeakSymbolThatIsAnError(t *testing.T) {
+	img, l := testMIPS.begin(t, kelf.Rel{Off: 0, Sym: 1, Type: 2}, kelf.Rel{Off: 4, Sym: 2, Type: 2}, kelf.Rel{Off: 8, Sym: 1, Type: 2})
+	img.syms[1].Value = 0x80123458
+	img.syms = append(img.syms, Symbol{Value: 0xfffffff0, Info: byte(elf.STB_WEAK) << 4})
+	d := img.secs[1].data
+	apply(t, img, l)
+	want := make([]byte, 12)
+	unhex(t, want, "58341280 00000000 00000000")
+	if !bytes.Equal(d[:12], want) {
+		t.Errorf("got % x\nwant % x", d[:12], want)
+	}
+}
+
+func TestMIPSHI16BeforeAWeakSymbolThatIsAnErrorIsLeft(t *testing.T) {
+	img, l := testMIPS.begin(t, kelf.Rel{Off: 0, Sym: 1, Type: 5}, kelf.Rel{Off: 4, Sym: 2, Type: 2}, kelf.Rel{Off: 8, Sym: 1, Type: 6})
+	img.syms[1].Value = 0x80123458
+	img.syms = append(img.syms, Symbol{Value: 0xfffffff0, Info: byte(elf.STB_WEAK) << 4})
+	if errno, err := l.Apply(2); errno != diag.ENOEXEC || err != nil {
+		t.Errorf("got %v %v, want ENOEXEC", errno, err)
 	}
 }
 

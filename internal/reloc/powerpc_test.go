@@ -2,6 +2,7 @@ package reloc
 
 import (
 	"bytes"
+	"debug/elf"
 	"encoding/binary"
 	"testing"
 
@@ -151,6 +152,28 @@ func TestPPC64CountsStubs(t *testing.T) {
 	l, _ := Begin(testPPC64.m, testPPC64.class, false, img, testPPC64.t)
 	if errno, _ := l.Frob(); errno != diag.ENOEXEC || img.lines[0] != "module_64: mod: doesn't contain .stubs." {
 		t.Errorf("got %v %q", errno, img.lines)
+	}
+}
+
+// What __patchable_function_entries adds is as recorded of a 7.2: brd, loop, dm_mod.
+func TestPPC64MakesRoomForStubsOutOfLine(t *testing.T) {
+	for _, c := range []struct{ entries, perStub, want uint64 }{
+		{5, 24, 3}, {42, 24, 26}, {362, 24, 218}, {42, 16, 17}, {0, 24, 0},
+	} {
+		mc := testPPC64
+		mc.t.PPC64.OutOfLineSize = c.perStub
+		img := mc.image()
+		img.secs = append(img.secs, memSection{Section: Section{Name: "__patchable_function_entries", Type: elf.SHT_PROGBITS, Size: 8 * c.entries}})
+		l, _ := Begin(mc.m, mc.class, false, img, mc.t)
+		if errno, err := l.Frob(); errno != 0 || err != nil {
+			t.Fatal(errno, err)
+		}
+		if got := img.secs[9].Size; got != (c.want+2)*40 {
+			t.Errorf("%d entries, stubs of %d bytes: .stubs has %d bytes, want %d", c.entries, c.perStub, got, (c.want+2)*40)
+		}
+	}
+	if DefaultTraits(testPPC64.m, kver.V(6, 12)).PPC64.OutOfLine {
+		t.Error("6.12 has stubs out of line")
 	}
 }
 

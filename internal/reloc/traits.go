@@ -71,8 +71,8 @@ type PPC64Traits struct {
 	FtraceRegs    bool   // CONFIG_DYNAMIC_FTRACE_WITH_REGS
 	KernelStubs   bool   // calls of ftrace use the kernel's TOC (CONFIG_MPROFILE_KERNEL or patchable entries)
 	PacaTOC       uint16 // offset of kernel_toc in the paca, bytes
-	OutOfLine     bool   // CONFIG_PPC_FTRACE_OUT_OF_LINE (7.2)
-	OutOfLineSize uint64 // bytes of an out-of-line stub
+	OutOfLine     bool   // CONFIG_PPC_FTRACE_OUT_OF_LINE (6.13)
+	OutOfLineSize uint64 // bytes of an out-of-line stub: 16, with CONFIG_DYNAMIC_FTRACE_WITH_CALL_OPS 24
 }
 
 // S390Traits are the traits of s390.
@@ -131,6 +131,7 @@ var history = [...]change{
 		t.PPC64 = PPC64Traits{Ftrace: true, FtraceRegs: true, KernelStubs: true, PacaTOC: 16}
 	}},
 	{elf.EM_PPC64, kver.Until(7, 0), func(t *Traits) { t.PPC64.Terminator = true }},
+	{elf.EM_PPC64, kver.Since(6, 13), func(t *Traits) { t.PPC64.OutOfLine, t.PPC64.OutOfLineSize = true, 24 }},
 
 	{elf.EM_S390, kver.All, func(t *Traits) { t.S390.EXRL = true }},
 

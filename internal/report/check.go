@@ -1,10 +1,13 @@
 package report
 
 import (
+	"cmp"
+	"debug/elf"
 	"fmt"
 	"slices"
 	"strings"
 
+	"kotool/internal/arch"
 	"kotool/internal/diag"
 	"kotool/internal/kver"
 	"kotool/internal/render"
@@ -78,6 +81,18 @@ type Check struct {
 	Details func()
 }
 
+// machine is the kernel's, which gives the error numbers; where that is not known, the module's.
+func (r *Check) machine() elf.Machine {
+	name := r.Arch
+	if r.Target != nil && r.Target.Arch != "" {
+		name = r.Target.Arch
+	}
+	if a := arch.Named(name); a != nil {
+		return a.Machine
+	}
+	return elf.EM_NONE
+}
+
 func (r *Check) fill() {
 	if f := r.Details; f != nil {
 		r.Details = nil
@@ -125,14 +140,14 @@ func (r *Check) JSON(j *render.JSON) {
 	if r.Errno == 0 {
 		j.Null()
 	} else {
-		j.Int(int64(r.Errno))
+		j.Int(int64(r.Errno.Number(r.machine())))
 	}
 	j.KStrOrNull("errno_name", r.Errno.Name())
 	j.KStrOrNull("stage", r.Stage)
 	j.KStrOrNull("step", r.Step)
 	j.Key("dmesg")
 	strs(j, r.Dmesg)
-	FindingsJSON(j, r.Findings)
+	FindingsJSON(j, r.Findings, r.machine())
 	j.Key("checked")
 	strs(j, r.Checked)
 	j.Key("not_checked")
@@ -241,7 +256,7 @@ func (r *Check) Headline() string {
 	s := string(r.Verdict)
 	if r.Verdict == Refused && r.Errno != 0 {
 		insmod, modprobe := Says(r.Errno)
-		s += fmt.Sprintf(": %s (%d), insmod says %q", r.Errno.Name(), int(r.Errno), insmod)
+		s += fmt.Sprintf(": %s (%d), insmod says %q", r.Errno.Name(), r.Errno.Number(r.machine()), insmod)
 		if modprobe != insmod {
 			s += fmt.Sprintf(", modprobe %q", modprobe)
 		}
@@ -311,14 +326,13 @@ func (r *Check) Text(out *render.Out, st *render.Style) {
 			out.Str("  order: insmod " + safe(strings.Join(append(slices.Clone(r.Order), r.Name), ".ko; insmod ")) + ".ko; or modprobe " + safe(r.Name) + "\n")
 		}
 	}
-	out.Str("  checked: " + strings.Join(r.Checked, ", ") + "\n")
-	if len(r.NotChecked) > 0 {
-		list := make([]string, len(r.NotChecked))
-		for i, n := range r.NotChecked {
-			list[i] = n.What + " (" + n.Why + ")"
-		}
-		out.Str("  not checked: " + strings.Join(list, ", ") + "\n")
-	}
+	r.checkedText(out)
+	r.evidenceText(out)
+}
+
+// evidenceText says what the kernel is known by, with -v.
+func (r *Check) evidenceText(out *render.Out) {
+	safe := render.Text[string]
 	if t := r.Target; t != nil && r.Verbose {
 		for _, e := range t.Evidence {
 			out.Str("  evidence: " + e.Kind + " " + safe(e.Path) + ": " + safe(e.Text) + "\n")
@@ -329,6 +343,18 @@ func (r *Check) Text(out *render.Out, st *render.Style) {
 		for _, c := range t.Conflicts {
 			out.Str("  conflict: " + safe(c) + "\n")
 		}
+	}
+}
+
+// checkedText says what was looked at, and what was not and why.
+func (r *Check) checkedText(out *render.Out) {
+	out.Str("  checked: " + cmp.Or(strings.Join(r.Checked, ", "), "nothing") + "\n")
+	if len(r.NotChecked) > 0 {
+		list := make([]string, len(r.NotChecked))
+		for i, n := range r.NotChecked {
+			list[i] = n.What + " (" + n.Why + ")"
+		}
+		out.Str("  not checked: " + strings.Join(list, ", ") + "\n")
 	}
 }
 

@@ -4,11 +4,13 @@ import (
 	"cmp"
 	stdelf "debug/elf"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 
 	"kotool/internal/arch"
+	"kotool/internal/btf"
 	"kotool/internal/compat"
 	"kotool/internal/diag"
 	"kotool/internal/module"
@@ -16,30 +18,57 @@ import (
 	"kotool/internal/reloc"
 	"kotool/internal/render"
 	"kotool/internal/sig"
-	"kotool/internal/symvers"
+	"kotool/internal/target"
 	"kotool/internal/versions"
 )
 
-// Beside is what lies beside a log: the module that it speaks of, and the Module.symvers of the kernel that wrote it. Either may be nil.
+// Beside is what lies beside a log: modules that it may speak of, and what is known of the kernel that wrote it.
 type Beside struct {
-	Module  *module.Module
-	File    string // its name, for people
-	Symvers *symvers.Table
-	Table   string // its name, for people
+	Modules []BesideModule
+	Target  *target.Target // nil: nothing is known
+}
+
+// BesideModule is a module beside a log.
+type BesideModule struct {
+	Module *module.Module
+	File   string // its name, for people
 }
 
 // few is how many names a line of evidence has.
 const few = 3
+
+// module is the module that a group of lines speaks of: the one of that name, or the only one where the lines name none. A sole module of
+// another name is given too.
+func (e *Beside) module(g *diag.Group) (m BesideModule, other bool) {
+	for _, m := range e.Modules {
+		if g.Module != "" && (g.Module == m.Module.Name() || g.Module == m.Module.InfoName()) {
+			return m, false
+		}
+	}
+	if len(e.Modules) == 1 {
+		return e.Modules[0], g.Module != ""
+	}
+	return BesideModule{}, false
+}
 
 // of is what the evidence says about a group of lines.
 func (e *Beside) of(g *diag.Group) []string {
 	if e == nil || g.Tool != nil {
 		return nil
 	}
-	w := &witness{Beside: *e, g: g}
-	if m := e.Module; m != nil && g.Module != "" && g.Module != m.Name() && g.Module != m.InfoName() {
-		w.say("%s is module %s: the line speaks of another", e.File, m.Name())
+	w := &witness{Target: e.Target, g: g}
+	m, other := e.module(g)
+	w.Module, w.File = m.Module, m.File
+	if other {
+		w.say("%s is module %s: the line speaks of another", w.File, w.Module.Name())
 		w.Module = nil
+	}
+	if t := e.Target; t != nil {
+		w.Table = filepath.Base(t.Name)
+		if t.Name == "" {
+			w.Table = "the kernel"
+		}
+		w.exporting = !t.NoExports || t.Learned != nil || len(t.Symvers) > 0
 	}
 	switch g.Entry.Code {
 	case diag.SymMissing, diag.SymGPL, diag.SymTaint, diag.SymBusy, diag.SymWeak:
@@ -57,10 +86,12 @@ func (e *Beside) of(g *diag.Group) []string {
 		w.duplicate()
 	case diag.Vermagic:
 		w.vermagic()
-	case diag.StructSize:
-		if w.Module != nil && w.Module.This() != nil {
-			w.say("struct module in %s has %#x bytes", w.File, w.Module.This().Size)
-		}
+	case diag.StructSize, diag.StructOffset:
+		w.structModule()
+	case diag.BTF, diag.BTFBase:
+		w.btf()
+	case diag.ELFArch, diag.ELFModArch:
+		w.machine()
 	case diag.TaintLicense, diag.TaintOOT, diag.TaintStaging, diag.TaintTest, diag.Retpoline:
 		w.tag(map[diag.Code]string{diag.TaintLicense: "license", diag.TaintOOT: "intree", diag.TaintStaging: "staging", diag.TaintTest: "test",
 			diag.Retpoline: "retpoline"}[g.Entry.Code])
@@ -76,9 +107,25 @@ func (e *Beside) of(g *diag.Group) []string {
 
 // witness collects what the evidence says of one group.
 type witness struct {
-	Beside
-	g     *diag.Group
-	lines []string
+	Module *module.Module // nil: none
+	File   string
+	Target *target.Target // nil: nothing is known
+	Table  string         // its name, for people
+	// exporting says that something is known of what the kernel or its modules export.
+	exporting bool
+	g         *diag.Group
+	lines     []string
+}
+
+// lookup finds who exports a symbol.
+func (w *witness) lookup(name string) (compat.Export, bool) { return w.Target.Find([]byte(name), "") }
+
+// nobody says how far it goes that nothing exports a symbol.
+func (w *witness) nobody() string {
+	if w.Target.NoExports || w.Target.ModulesUnknown {
+		return ", as far as that tells"
+	}
+	return ": not in this kernel, or not in this configuration"
 }
 
 func (w *witness) say(format string, args ...any) {
@@ -150,31 +197,28 @@ func (w *witness) wanted(name string) string {
 
 // exports says who exports the group's symbols.
 func (w *witness) exports() {
-	if w.Symvers == nil || len(w.g.Symbols) == 0 {
+	if !w.exporting || len(w.g.Symbols) == 0 {
 		return
 	}
 	by := map[string][]string{}
 	var owners, none, gpl []string
 	spaces := map[string]int{}
 	for _, name := range w.g.Symbols {
-		s, ok := w.Symvers.Lookup([]byte(name))
+		s, ok := w.lookup(name)
 		if !ok {
 			none = append(none, name)
 			continue
 		}
-		owner := "vmlinux"
-		if !s.InKernel() {
-			owner = string(s.Module)
-		}
+		owner := cmp.Or(s.Owner, "vmlinux")
 		if by[owner] == nil {
 			owners = append(owners, owner)
 		}
 		by[owner] = append(by[owner], name)
-		if s.GPL() {
+		if s.GPL {
 			gpl = append(gpl, name)
 		}
-		if len(s.Namespace) > 0 {
-			spaces[string(s.Namespace)]++
+		if s.Namespace != "" {
+			spaces[s.Namespace]++
 		}
 	}
 	total := len(w.g.Symbols)
@@ -183,7 +227,7 @@ func (w *witness) exports() {
 		if total > 1 {
 			what = "any of them"
 		}
-		w.say("%s: nothing exports %s: not in this kernel, or not in this configuration", w.Table, what)
+		w.say("%s: nothing exports %s%s", w.Table, what, w.nobody())
 		return
 	}
 	slices.SortStableFunc(owners, func(a, b string) int { return cmp.Compare(len(by[b]), len(by[a])) })
@@ -264,9 +308,14 @@ func (w *witness) crcs(names []string) {
 				got = w.File + " was built with " + render.CRC(v.CRC)
 			}
 		}
-		if w.Symvers != nil {
+		if w.exporting {
 			want = w.Table + " does not have it"
-			if s, ok := w.Symvers.Lookup([]byte(name)); ok {
+			if w.Target.NoExports {
+				want = w.Table + " tells nothing of it"
+			}
+			if s, ok := w.lookup(name); ok && !s.HasCRC {
+				want = w.Table + " has no CRC for it"
+			} else if ok {
 				want = w.Table + " has " + render.CRC(s.CRC)
 				if index != nil {
 					if v := index.Find([]byte(name)); v != nil && v.Matches(s.CRC) {
@@ -281,7 +330,7 @@ func (w *witness) crcs(names []string) {
 			said++
 		}
 	}
-	if len(names) > 2*few && index != nil && w.Symvers != nil {
+	if len(names) > 2*few && index != nil && w.exporting {
 		w.say("the CRCs of %d of these %d symbols differ between %s and %s", len(names)-equal, len(names), w.File, w.Table)
 	}
 }
@@ -294,16 +343,16 @@ func (w *witness) otherCRCs() {
 	if v := w.Module.InfoValue("vermagic"); v != "" {
 		w.say("%s was built for %q", w.File, v)
 	}
-	if w.Symvers == nil {
+	if !w.exporting {
 		return
 	}
 	same, differ, layout := 0, 0, false
 	list := w.Module.Versions().Effective()
 	for i := range list {
 		v := &list[i]
-		s, ok := w.Symvers.Lookup(v.Name)
+		s, ok := w.lookup(string(v.Name))
 		switch {
-		case !ok:
+		case !ok, !s.HasCRC:
 		case string(v.Name) == "module_layout":
 			layout = !v.Matches(s.CRC)
 		case v.Matches(s.CRC):
@@ -345,39 +394,112 @@ func (w *witness) namespaces() {
 
 func (w *witness) duplicate() {
 	name := w.g.Symbol
-	if w.Symvers == nil {
+	if !w.exporting {
 		return
 	}
-	s, ok := w.Symvers.Lookup([]byte(name))
+	s, ok := w.lookup(name)
 	switch {
 	case !ok:
 		w.say("%s does not export %s", w.Table, name)
 		return
-	case s.InKernel():
+	case s.Owner == "":
 		w.say("%s: the kernel itself exports %s", w.Table, name)
 	default:
-		w.say("%s: %s exports %s", w.Table, s.Module, name)
+		w.say("%s: %s exports %s", w.Table, s.Owner, name)
+	}
+	if w.Target.Builtin != nil {
+		if p := w.Target.Builtin(w.g.Module); p != "" {
+			w.say("%s: %s is built into the kernel: modules.builtin has %s", w.Table, w.g.Module, p)
+		}
 	}
 	if w.Module == nil {
 		return
 	}
 	n, all := 0, w.Module.Exports().Exports
 	for i := range all {
-		if _, ok := w.Symvers.Lookup(all[i].Name); ok {
+		if _, ok := w.lookup(string(all[i].Name)); ok {
 			n++
 		}
 	}
 	w.say("%d of the %d names that %s exports are in %s", n, len(all), w.File, w.Table)
 }
 
+// fact is what is known of the kernel under a name, "" for nothing, and by what where that is not the evidence that the line names anyway.
+func (w *witness) fact(what string) (value, by string) {
+	if w.Target == nil {
+		return "", ""
+	}
+	f := w.Target.Fact(what)
+	if f == nil {
+		return "", ""
+	}
+	if filepath.Base(f.From) == w.Table {
+		return f.Value, ""
+	}
+	return f.Value, ", by " + f.From
+}
+
+func (w *witness) structModule() {
+	if w.Module != nil && w.Module.This() != nil {
+		w.say("struct module in %s has %#x bytes", w.File, w.Module.This().Size)
+	}
+	if size, by := w.fact("struct module size"); size != "" {
+		w.say("%s: the kernel's has %s bytes%s", w.Table, size, by)
+	}
+}
+
+func (w *witness) machine() {
+	if w.Module != nil && w.Module.File.Arch != nil {
+		w.say("%s is for %s", w.File, w.Module.File.Arch.Name)
+	}
+	if name, by := w.fact("machine"); name != "" {
+		w.say("%s: the kernel is for %s%s", w.Table, name, by)
+	}
+}
+
+// btf holds the types that the module refers to against those that the kernel has.
+func (w *witness) btf() {
+	if w.Module == nil {
+		return
+	}
+	f := w.Module.File
+	i := f.Find(".BTF")
+	if i <= 0 {
+		w.say("%s has no .BTF: the log is of another build", w.File)
+		return
+	}
+	own, highest, ok := btf.Refs(f.Bytes(f.Sections[i]).Bytes(), f.Big)
+	if !ok {
+		w.say("the .BTF of %s cannot be followed to its end", w.File)
+		return
+	}
+	w.say("the .BTF of %s has %d types of its own and refers to types up to %d", w.File, own, highest)
+	if w.Target == nil || w.Target.BaseTypes == 0 {
+		return
+	}
+	base := w.Target.BaseTypes
+	if highest >= base+own {
+		w.say("%s: the kernel has %d types: the module was built against another vmlinux", w.Table, base)
+	} else {
+		w.say("%s: the kernel has %d types: that fits", w.Table, base)
+	}
+}
+
 func (w *witness) vermagic() {
+	logged, _ := argOf(w.g, "module's")
+	kernel, _ := argOf(w.g, "kernel's")
+	if known, by := w.fact("vermagic"); known != "" {
+		text := fmt.Sprintf("%s: the kernel's is %q%s", w.Table, known, by)
+		if kernel != "" && strings.TrimRight(known, " ") != strings.TrimRight(kernel, " ") {
+			text += ": this is not the kernel that wrote the line"
+		}
+		w.say("%s", text)
+	}
 	if w.Module == nil {
 		return
 	}
 	own := w.Module.InfoValue("vermagic")
 	w.say("the vermagic of %s is %q", w.File, own)
-	logged, _ := argOf(w.g, "module's")
-	kernel, _ := argOf(w.g, "kernel's")
 	switch {
 	case own == "":
 	case own == kernel:
@@ -420,10 +542,31 @@ func (w *witness) signature() {
 	switch {
 	case s != nil:
 		w.say("%s is signed by %q with key %s, digest %s", w.File, s.Signer(), s.KeyID(), s.HashAlgo())
+		if w.Target != nil {
+			w.trusted(s)
+		}
 	case sig.Hidden(w.Module.File.Source()) > 0:
 		w.say("%s has a signature, but not at its end", w.File)
 	default:
 		w.say("%s is not signed", w.File)
+	}
+}
+
+// trusted says whether the kernel knows the signer, as far as that is told.
+func (w *witness) trusted(s *sig.Signature) {
+	if w.Target.Keys != nil {
+		if c := s.By(w.Target.Keys); c != nil {
+			w.say("the kernel trusts that key: certificate of %q", c.Subject.CommonName)
+		} else {
+			w.say("that key is none of the %s that the kernel trusts", count(len(w.Target.Keys), "certificate"))
+		}
+	}
+	if len(w.Target.Signers) > 0 {
+		var names []string
+		for _, n := range sortedKeys(w.Target.Signers) {
+			names = append(names, strconv.Quote(n))
+		}
+		w.say("%s: the kernel's own modules are signed by %s", w.Table, some(names, few))
 	}
 }
 
@@ -524,8 +667,13 @@ func (e *Beside) relocNames(g *diag.Group) []RelocGuess {
 		return nil
 	}
 	var machines []*arch.Arch
-	if e != nil && e.Module != nil && e.Module.File.Arch != nil && (g.Module == "" || g.Module == e.Module.Name() || g.Module == e.Module.InfoName()) {
-		machines = append(machines, e.Module.File.Arch)
+	var m BesideModule
+	other := false
+	if e != nil {
+		m, other = e.module(g)
+	}
+	if m.Module != nil && m.Module.File.Arch != nil && !other {
+		machines = append(machines, m.Module.File.Arch)
 	} else {
 		for _, name := range g.Arch {
 			if a := arch.Named(name); a != nil {

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"kotool/internal/compat"
 	"kotool/internal/diag"
 	"kotool/internal/render"
 )
@@ -70,7 +71,7 @@ func (r *Check) Cell() string {
 			continue
 		}
 		count[f.Code]++
-		if e := diag.Lookup(f.Code); first == "" && f.Errno == r.Errno && (e.Stage == r.Stage || e.Stage == "") {
+		if e := diag.Lookup(f.Code); first == "" && f.Errno == r.Errno && (e.Stage == "" || compat.SameStage(e.Stage, r.Stage)) {
 			first = f.Code
 		}
 	}

@@ -4,6 +4,8 @@
 package report
 
 import (
+	"debug/elf"
+
 	"kotool/internal/diag"
 	"kotool/internal/render"
 )
@@ -34,22 +36,22 @@ func TSV(r Report) []*render.Table {
 	return r.Tables()
 }
 
-// FindingsJSON writes the member "findings".
-func FindingsJSON(j *render.JSON, list []diag.Finding) {
+// FindingsJSON writes the member "findings", with the machine's error numbers.
+func FindingsJSON(j *render.JSON, list []diag.Finding, m elf.Machine) {
 	j.Key("findings")
 	j.Arr()
 	for i := range list {
-		findingJSON(j, &list[i])
+		findingJSON(j, &list[i], m)
 	}
 	j.EndArr()
 }
 
-func findingJSON(j *render.JSON, f *diag.Finding) {
+func findingJSON(j *render.JSON, f *diag.Finding, m elf.Machine) {
 	j.Obj()
 	j.KStr("code", string(f.Code))
 	j.KStr("severity", f.Severity.String())
 	if f.Errno != 0 {
-		j.KInt("errno", int64(f.Errno))
+		j.KInt("errno", int64(f.Errno.Number(m)))
 		j.KStr("errno_name", f.Errno.Name())
 	}
 	j.KStr("message", f.Message)

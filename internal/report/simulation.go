@@ -1,6 +1,7 @@
 package report
 
 import (
+	"cmp"
 	"crypto/sha256"
 	stdelf "debug/elf"
 	"encoding/hex"
@@ -31,6 +32,7 @@ func NewSimulation(file string, res *sim.Result, t *CheckTarget, assumes []strin
 	r.File, r.Name, r.Target, r.Findings = file, res.Name, t, res.Findings
 	r.Verdict, r.Errno, r.Stage, r.Step = Loads, res.Errno, res.Stage, res.Step
 	r.Needs, r.NeedCount = res.Uses, res.Provided
+	r.CRCs, r.CRCsDiffer = res.CRCs, res.Differ
 	r.Dmesg = []string{}
 	for _, l := range res.Log {
 		r.Dmesg = append(r.Dmesg, l.Text)
@@ -49,6 +51,7 @@ func NewSimulation(file string, res *sim.Result, t *CheckTarget, assumes []strin
 	case len(res.Assumes) > 0:
 		r.Verdict = Undecided
 	}
+	r.parameterHints()
 	if f := res.Load.F; f != nil {
 		r.Machine = f.Header.Machine
 		if f.Arch != nil {
@@ -56,6 +59,24 @@ func NewSimulation(file string, res *sim.Result, t *CheckTarget, assumes []strin
 		}
 	}
 	return r
+}
+
+// parameterHints adds to findings about unknown parameters which ones there are.
+func (r *Simulation) parameterHints() {
+	k := 0
+	for i := range r.Findings {
+		f := &r.Findings[i]
+		if f.Code != diag.ParamUnknown || k >= len(r.Res.Params.Unknown) {
+			continue
+		}
+		switch near := Nearest(r.Res.Params.Unknown[k], r.Res.ParamNames); {
+		case len(near) > 0:
+			f.Hint = "did you mean " + strings.Join(near, " or ") + "?"
+		case len(r.Res.ParamNames) == 0:
+			f.Hint = "the module has no parameters"
+		}
+		k++
+	}
 }
 
 // Hash notes the sections' digests.
@@ -81,6 +102,13 @@ func (r *Simulation) JSON(j *render.JSON) {
 	strs(j, res.Uses)
 	j.Key("assumes")
 	strs(j, r.Assumes)
+	if n := res.Kernel + res.Asked; n > 0 {
+		j.Key("addresses")
+		j.Obj()
+		j.KInt("kernel", int64(n))
+		j.KInt("synthetic", int64(res.Made))
+		j.End()
+	}
 	if l := res.Layout; l != nil {
 		j.Key("layout")
 		j.Obj()
@@ -101,9 +129,30 @@ func (r *Simulation) JSON(j *render.JSON) {
 		j.KStr("kind", g.Kind.String())
 		j.KStr("base", render.Hex(g.Base))
 		j.KInt("size", int64(g.Used))
+		j.Key("parts")
+		j.Arr()
+		for _, p := range res.Parts(i) {
+			j.Obj()
+			j.KStr("kind", p.Kind.String())
+			j.KStr("base", render.Hex(g.Base+p.Off))
+			j.KInt("size", int64(p.Size))
+			j.KStr("permissions", p.Perm)
+			optional(j, "permissions_in_init", p.Before)
+			j.End()
+		}
+		j.EndArr()
 		j.End()
 	}
 	j.EndArr()
+	if p := res.Percpu; p != nil {
+		j.Key("percpu")
+		j.Obj()
+		j.KStr("base", render.Hex(p.Base))
+		j.KInt("size", int64(p.Size))
+		j.KInt("reserve", int64(p.Reserve))
+		j.KInt("taken", int64(p.Taken))
+		j.End()
+	}
 	j.Key("sections")
 	j.Arr()
 	for i := range res.Places {
@@ -131,7 +180,7 @@ func (r *Simulation) JSON(j *render.JSON) {
 		j.Obj()
 		j.KStrOrNull("id", s.ID)
 		j.KStr("name", s.Name)
-		j.KInt("errno", int64(s.Errno))
+		j.KInt("errno", int64(s.Errno.Number(r.machine())))
 		optional(j, "did", s.Did)
 		j.End()
 	}
@@ -153,6 +202,7 @@ func (r *Simulation) JSON(j *render.JSON) {
 			j.Obj()
 			j.KStr("name", v.Name)
 			j.KStr("value", v.Text)
+			j.KStrOrNull("type", v.Type)
 			j.End()
 		}
 		j.EndArr()
@@ -200,7 +250,12 @@ func (r *Simulation) Text(out *render.Out, st *render.Style) {
 	out.B = st.Palette.Paint(out.B, role, string(r.Verdict))
 	out.Str(head[len(r.Verdict):])
 	out.Str("\n")
+	if r.Brief && r.Verdict == Loads {
+		return
+	}
+	r.fill()
 	if r.Brief {
+		r.findingsText(out, st)
 		return
 	}
 	if !r.Traced {
@@ -216,7 +271,11 @@ func (r *Simulation) Text(out *render.Out, st *render.Style) {
 		out.Str("  relocations: " + strings.Join(parts, ", ") + "\n")
 	}
 	for _, v := range r.Res.Values {
-		out.Str("  parameter " + safe(v.Name) + " = " + safe(v.Text) + "\n")
+		out.Str("  parameter " + safe(v.Name) + " = " + safe(v.Text))
+		if v.Type != "" {
+			out.Str(" (" + v.Type + ")")
+		}
+		out.Str("\n")
 	}
 	if len(r.Dmesg) > 0 {
 		out.Str("  dmesg\n")
@@ -229,6 +288,11 @@ func (r *Simulation) Text(out *render.Out, st *render.Style) {
 	for _, a := range r.Assumes {
 		out.Str("  assumes: " + safe(a) + "\n")
 	}
+	for _, n := range r.Notes {
+		out.Str("  note: " + safe(n) + "\n")
+	}
+	r.checkedText(out)
+	r.evidenceText(out)
 }
 
 // stagesText is the pipeline with what each stage did.
@@ -250,19 +314,6 @@ func (r *Simulation) stagesText(out *render.Out, st *render.Style) {
 		}
 		out.Str("\n")
 	}
-}
-
-// permissions of a region once the module is live.
-func permissions(k sim.Kind) string {
-	switch k {
-	case sim.Text, sim.InitText:
-		return "r-x"
-	case sim.Rodata, sim.InitRodata, sim.RoAfterInit:
-		return "r--"
-	case sim.Core, sim.Init:
-		return "mix" // of the three, in parts: below
-	}
-	return "rw-"
 }
 
 // barWidth is the width of the picture of a region.
@@ -304,28 +355,56 @@ func (r *Simulation) memoryText(out *render.Out, st *render.Style) {
 				}
 			}
 		}
-		out.Str(fmt.Sprintf("    %0*x  ", digits, g.Base))
-		out.B = st.Palette.Paint(out.B, render.RoleTitle, fmt.Sprintf("%-14s", g.Kind))
-		out.Str(fmt.Sprintf(" %s %8d  |%s|%s\n", permissions(g.Kind), g.Used, bar, note))
-		slices.SortStableFunc(parts, func(a, b part) int {
-			if a.off != b.off {
-				if a.off < b.off {
-					return -1
-				}
-				return 1
-			}
-			return 0
-		})
-		for _, p := range parts {
-			out.Str(fmt.Sprintf("      +%-8x %8d  ", p.off, p.size))
-			out.B = render.AppendText(out.B, res.Load.Hdr[p.i].Name)
-			out.Str("\n")
+		slices.SortStableFunc(parts, func(a, b part) int { return cmp.Compare(a.off, b.off) })
+		perms := res.Parts(k)
+		line := func(at uint64, indent int, kind sim.Kind, perm string) {
+			out.Str(fmt.Sprintf("    %0*x  %*s", digits, at, indent, ""))
+			out.B = st.Palette.Paint(out.B, render.RoleTitle, fmt.Sprintf("%-*s", 15-indent, kind))
+			out.Str(fmt.Sprintf(" %-3s ", perm))
 		}
+		one := len(perms) == 1 && perms[0].Kind == g.Kind
+		perm, before := "", ""
+		if one {
+			perm, before = perms[0].Perm, untilInit(&perms[0])
+		}
+		line(g.Base, 0, g.Kind, perm)
+		out.Str(fmt.Sprintf("%8d  |%s|%s%s\n", g.Used, bar, before, note))
+		next := 0
+		for i := range perms {
+			p := &perms[i]
+			if !one {
+				line(g.Base+p.Off, 2, p.Kind, p.Perm)
+				out.Str(fmt.Sprintf("%8d%s\n", p.Size, untilInit(p)))
+			}
+			for ; next < len(parts) && (parts[next].off < p.Off+p.Size || i == len(perms)-1); next++ {
+				x := &parts[next]
+				out.Str(fmt.Sprintf("      +%-8x %8d  ", x.off, x.size))
+				out.B = render.AppendText(out.B, res.Load.Hdr[x.i].Name)
+				out.Str("\n")
+			}
+		}
+	}
+	if p := res.Percpu; p != nil {
+		out.Str(fmt.Sprintf("    %0*x  ", digits, p.Base))
+		out.B = st.Palette.Paint(out.B, render.RoleTitle, fmt.Sprintf("%-15s", "per-CPU"))
+		out.Str(fmt.Sprintf(" rw- %8d  .data..percpu", p.Size))
+		if p.Taken > 0 {
+			out.Str(fmt.Sprintf(": modules have %d of %d bytes", p.Taken, p.Reserve))
+		}
+		out.Str("\n")
 	}
 	if l := res.Layout; l != nil {
 		out.Str(fmt.Sprintf("    core_size %d: text to %d, read-only to %d, ro-after-init to %d; init_size %d: text to %d, read-only to %d\n",
 			l.Core, l.Text, l.Ro, l.RoAfterInit, l.Init, l.InitText, l.InitRo))
 	}
+}
+
+// untilInit is what a part has before init has returned, where that is something else.
+func untilInit(p *sim.Part) string {
+	if p.Before == "" {
+		return ""
+	}
+	return ", " + p.Before + " until init has returned"
 }
 
 // Tables implements Report: a row a stage.

@@ -93,7 +93,7 @@ func (t *JSONTrace) Leave(s *compat.Stage, errno diag.Errno) {
 	t.event("leave", func(j *render.JSON) {
 		j.KStr("id", s.ID)
 		j.KStr("name", s.Name)
-		j.KInt("errno", int64(errno))
+		j.KInt("errno", int64(errno.Number(t.Machine())))
 	})
 }
 

@@ -2,6 +2,8 @@ package sig
 
 import (
 	"bytes"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -252,5 +254,25 @@ func TestSignaturesFromBeforePKCS7(t *testing.T) {
 	s, err = Read(elf.Mem("module" + tail + strings.Replace(trailer, "\x0a\x03", "\xff\xff", 1) + Magic))
 	if err == nil || s.Modinfo() != nil {
 		t.Errorf("lengths past the file's beginning: got %v, %v", err, s.Modinfo())
+	}
+}
+
+func TestCertificatesInAKernelsMemory(t *testing.T) {
+	der, err := os.ReadFile(filepath.Join("..", "..", "testdata", "ko", "amd64-6.1", "signing-key.der"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var memory []byte
+	for range 2 {
+		memory = append(append(memory, "\x30\x82\x00\x10\x30\x82\x00\x08\xa0\x03\x02\x01\x02\x02 no certificate "...), der...)
+	}
+	list, err := FindCertificates(memory, "vmlinux")
+	if err != nil || len(list) != 2 || list[0].Subject.CommonName != "kotool test key" {
+		t.Fatalf("got %d, %v", len(list), err)
+	}
+	for n := range len(der) - 1 {
+		if list, err := FindCertificates(der[:n], "vmlinux"); err == nil {
+			t.Fatalf("%d of %d bytes: got %d certificates", n, len(der), len(list))
+		}
 	}
 }

@@ -63,6 +63,36 @@ func ParseCertificates(data []byte, from string) ([]*Certificate, error) {
 	return list, nil
 }
 
+// FindCertificates finds the certificates that stand in the memory of a kernel, DER, where its built-in keyring comes from.
+//
+// Source: certs/system_certificates.S; RFC 5280, 4.1: a certificate of version 3 begins with SEQUENCE, SEQUENCE, [0] 2, INTEGER.
+func FindCertificates(memory []byte, from string) ([]*Certificate, error) {
+	var list []*Certificate
+	version := []byte{0xa0, 3, 2, 1, 2, 2}
+	for at := 0; ; {
+		i := bytes.Index(memory[at:], version)
+		if i < 0 {
+			break
+		}
+		at += i + len(version)
+		start := at - len(version) - 8
+		if start < 0 || memory[start] != 0x30 || memory[start+1] != 0x82 || memory[start+4] != 0x30 || memory[start+5] != 0x82 {
+			continue
+		}
+		size := 4 + int(memory[start+2])<<8 + int(memory[start+3])
+		if size > len(memory)-start {
+			continue
+		}
+		if c, err := x509.ParseCertificate(memory[start : start+size]); err == nil {
+			list = append(list, &Certificate{c, from})
+		}
+	}
+	if len(list) == 0 {
+		return nil, ErrNoCertificate
+	}
+	return list, nil
+}
+
 // Verdict is what became of a signature.
 type Verdict struct {
 	Errno diag.Errno // 0: it is good. ENOKEY: no key for it. ENOPKG: a kind that is not known. EKEYREJECTED: it does not fit. EBADMSG: malformed
@@ -116,6 +146,14 @@ func (s *Signature) Verify(src elf.Source, keys []*Certificate) (Verdict, error)
 		return Verdict{Errno: diag.EKEYREJECTED, Text: m.DigestAlgo + " digest " + Colons(sum[:4]) + "… of the file is not the signed one", Key: key}, nil
 	}
 	return Verdict{Key: key}, nil
+}
+
+// By is the certificate of the signer, nil where none of the keys is the signer's.
+func (s *Signature) By(keys []*Certificate) *Certificate {
+	if s.Message == nil {
+		return nil
+	}
+	return s.Message.key(keys)
 }
 
 // key finds the signer's certificate: by issuer and serial number, or by the subject key identifier.

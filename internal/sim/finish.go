@@ -12,6 +12,7 @@ import (
 )
 
 func (s *state) completeFormation() (diag.Errno, error) {
+	s.res.Exported = len(s.req.Exports)
 	for i := range s.req.Exports {
 		if f := compat.Duplicate(s.Load.Mod, string(s.req.Exports[i].Name), s.k.T); f != nil && f.Errno != 0 {
 			f.Step = "k5"
@@ -37,6 +38,7 @@ func (s *state) parseArgs() (diag.Errno, error) {
 	if r.Tainted {
 		c.Taints |= compat.TaintUser
 	}
+	s.argumentFindings(r)
 	for i := range r.Stores {
 		st := &r.Stores[i]
 		if st.Var.Section <= 0 || st.Var.Section >= len(c.Hdr) || st.Data == nil {
@@ -45,11 +47,45 @@ func (s *state) parseArgs() (diag.Errno, error) {
 		copy(s.mem.at(c.Hdr[st.Var.Section].Addr+st.Var.Off, uint64(len(st.Data))), st.Data)
 	}
 	s.note("arguments: %d", len(r.Args))
+	if n := len(r.Unknown); n > 0 {
+		s.did += fmt.Sprintf(", %d unknown", n)
+	}
+	if n := len(r.Failed); n > 0 {
+		s.did += fmt.Sprintf(", %d refused", n)
+	}
 	s.res.Values = values(r, s.req.Params, c.F.Big)
 	for _, u := range r.Undecided {
 		s.res.Assumes = append(s.res.Assumes, fmt.Sprintf("parameter %s takes its value: %s", u.Name, u.Why))
 	}
 	return r.Errno, nil
+}
+
+// argumentFindings says which arguments are refused, and what their parameters take, and which nobody takes.
+func (s *state) argumentFindings(r *params.Result) {
+	c := s.Load
+	for _, name := range r.Unknown {
+		f := diag.New(diag.ParamUnknown, s.k.T.Version, c.Mod, name)
+		f.Step = "k8"
+		c.Findings = append(c.Findings, f)
+	}
+	for i := range s.req.Params {
+		if p := &s.req.Params[i]; p.Record != nil && len(r.Unknown) > 0 {
+			s.res.ParamNames = append(s.res.ParamNames, p.Name)
+		}
+	}
+	for i := range r.Failed {
+		x := &r.Failed[i]
+		text := x.Name + "=" + x.Value + " is refused"
+		if x.Param == nil {
+			text = "the module has no parameter " + x.Name
+		}
+		f := diag.New(diag.Param, s.k.T.Version, text, c.Mod, x.Value, x.Name)
+		f.Errno, f.Step, f.Dmesg, f.Got = x.Errno, "k8", x.Log, x.Value
+		if x.Param != nil {
+			f.Want = x.Param.Record.Takes(c.F.Word())
+		}
+		c.Findings = append(c.Findings, f)
+	}
 }
 
 // suspicious are the texts about an init function that returns a positive number.
@@ -93,11 +129,14 @@ func (s *state) doInit() (diag.Errno, error) {
 func (s *state) release() {
 	for i := range s.regions {
 		r := &s.regions[i]
-		if s.res.Module == nil || r.Kind.IsInit() {
+		if !r.apart && (s.res.Module == nil || r.Kind.IsInit()) {
 			s.k.free(r.Base)
 		}
 		s.k.give(r.mem)
 		r.mem = nil
+	}
+	if s.res.Module == nil {
+		s.k.percpu.free(s.percpuAt)
 	}
 	s.k.give(s.copyOf) // nobody reads the file through the Load any more
 	s.copyOf = nil

@@ -3,6 +3,7 @@ package sim
 import (
 	stdelf "debug/elf"
 	"encoding/binary"
+	"slices"
 
 	"kotool/internal/elf"
 	"kotool/internal/reloc"
@@ -14,7 +15,8 @@ type image struct {
 	rels map[int][]elf.Rel
 	tr   reloc.Tracer
 
-	symtab  []byte // the symbol table, at symAddr
+	asked   []string // kernel symbols that the Linker has asked for
+	symtab  []byte   // the symbol table, at symAddr
 	symAddr uint64
 }
 
@@ -148,7 +150,16 @@ func (m *image) TextStart() uint64 {
 	return 0
 }
 
-func (m *image) Kernel(name string) (uint64, bool) { return m.s.k.kernelSymbol(name) }
+// Kernel is the address of a kernel symbol that the Linker itself uses.
+func (m *image) Kernel(name string) (uint64, bool) {
+	a, ok := m.s.k.kernelSymbol(name)
+	if ok && m.s.k.Addr != nil && !slices.Contains(m.asked, name) {
+		m.asked = append(m.asked, name)
+		m.s.res.Asked++
+		m.s.noteMade(name)
+	}
+	return a, ok
+}
 
 func (m *image) Printk(l reloc.Line) { m.s.lines = append(m.s.lines, l) }
 

@@ -25,12 +25,16 @@ type Kernel struct {
 	Forbidden bool
 	// Seed other than 0 begins the module area at another page.
 	Seed uint64
+	// PercpuApart says that each module has the reserve of per-CPU memory for itself: more are loaded than any real kernel has at once, or
+	// a real kernel has found room for them.
+	PercpuApart bool
 
 	windows []*window // the first is the machine's own, then one for each row of more
 	made    map[string]uint64
 	exports map[string]uint64 // addresses of what live modules export
 	live    []*Module         // newest first, as the kernel's list
 	spare   [][]byte          // memory of regions that was given back
+	percpu  *reserve          // nil: nobody has asked yet
 }
 
 // NewKernel makes a kernel of the facts in t, which belong to it from then on.
@@ -57,6 +61,7 @@ type Module struct {
 	HasInit bool
 	HasExit bool
 	Exports []string
+	percpu  uint64 // its piece of the reserve; 0: none
 }
 
 // Modules are the loaded modules, the newest first.
@@ -101,8 +106,17 @@ func (k *Kernel) kernelSymbol(name string) (uint64, bool) {
 	return a, true
 }
 
-// Synthetic is the number of kernel symbols whose addresses were made up.
-func (k *Kernel) Synthetic() int { return len(k.made) }
+// madeUp reports whether a kernel symbol's address was made up.
+func (k *Kernel) madeUp(name string) bool {
+	if k.Addr == nil {
+		return true
+	}
+	_, ok := k.made[name]
+	return ok
+}
+
+// fewNames is how many symbols a result names.
+const fewNames = 5
 
 // Fixed are addresses of a real load, to be repeated.
 type Fixed struct {
@@ -110,6 +124,8 @@ type Fixed struct {
 	Names    map[string]uint64 // by name, for what Sections lacks
 	Percpu   uint64            // base of the per-CPU section; 0: not known
 	Image    uint64            // of the temporary copy of the file; 0: not known
+	// Strict refuses addresses that do not agree with the layout or with each other: people have written them, no kernel.
+	Strict bool
 	// Missing are names that the kernel did not find.
 	Missing map[string]bool
 	// Symbol is the address of an undefined symbol, by its index and name; nil: not known.
@@ -174,13 +190,25 @@ type Result struct {
 	Layout   *Sizes
 	Params   *params.Result
 	Values   []Value // of the parameters that were set
-	Taints   compat.Taint
-	Uses     []string
-	Provided map[string]int // symbols that each of Uses provides
-	Stages   []StageResult
-	Relocs   map[uint32]int // applied, by type
-	Applied  int
-	Module   *Module // nil where it was not loaded
+	// ParamNames are the parameters that the module has; only where an argument names none of them.
+	ParamNames []string
+	Taints     compat.Taint
+	Uses       []string
+	Provided   map[string]int // symbols that each of Uses provides
+	Stages     []StageResult
+	Imports    int            // undefined symbols; of those:
+	CRCs       int            //   compared by their CRC
+	Differ     int            //   with another CRC
+	Kernel     int            //   whose address is the kernel's
+	Weak       []string       //   left 0, nothing provides them
+	Asked      int            // more symbols of the kernel that the Linker used
+	Made       int            // addresses of the kernel's symbols that were made up
+	MadeUp     []string       // the first few of these
+	Exported   int            // symbols that the module exports
+	Percpu     *Percpu        // nil: it has no per-CPU data
+	Relocs     map[uint32]int // applied, by type
+	Applied    int
+	Module     *Module // nil where it was not loaded
 	// Assumes are what the module's own code decides, and was taken to go well.
 	Assumes []string
 	// Undefined is why it cannot be told; nil where it can.
@@ -211,13 +239,13 @@ func (k *Kernel) has(r kver.Range) bool {
 
 // admit puts a module that was loaded into the kernel's list.
 func (k *Kernel) admit(s *state) *Module {
-	m := &Module{Name: s.Load.Mod, Uses: s.res.Uses, Taints: s.res.Taints, HasInit: s.req.HasInit, HasExit: s.req.HasExit}
+	m := &Module{Name: s.Load.Mod, Uses: s.res.Uses, Taints: s.res.Taints, HasInit: s.req.HasInit, HasExit: s.req.HasExit, percpu: s.percpuAt}
 	for i := range s.regions {
 		r := &s.regions[i]
 		if r.Kind.IsInit() {
 			continue
 		}
-		m.Regions = append(m.Regions, Region{Kind: r.Kind, Base: r.Base, Size: r.Size, Used: r.Used})
+		m.Regions = append(m.Regions, Region{Kind: r.Kind, Base: r.Base, Size: r.Size, Used: r.Used, apart: r.apart})
 		m.Size += r.Used
 		if r.Kind == s.layout.region(Text) {
 			m.Addr = r.Base
@@ -306,8 +334,11 @@ func (k *Kernel) Unload(name string, force bool) (diag.Errno, string) {
 // Forget takes a module out of the kernel whatever the rules say.
 func (k *Kernel) Forget(m *Module) {
 	for i := range m.Regions {
-		k.free(m.Regions[i].Base)
+		if !m.Regions[i].apart {
+			k.free(m.Regions[i].Base)
+		}
 	}
+	k.percpu.free(m.percpu)
 	for _, e := range m.Exports {
 		delete(k.exports, e)
 		delete(k.T.Live, e)

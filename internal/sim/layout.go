@@ -15,7 +15,9 @@ type Region struct {
 	Base uint64
 	Size uint64 // whole pages, bytes
 	Used uint64 // as the kernel counts it: whole pages since 6.4, before only with CONFIG_STRICT_MODULE_RWX
-	mem  []byte
+	// apart says that it was not taken from the place for modules: it is not given back there.
+	apart bool
+	mem   []byte
 }
 
 // Place is where layout put a section.
@@ -304,10 +306,10 @@ func (s *state) isCore(y *elf.Symbol, all bool) bool {
 	return p.Region < 0 || !Kind(p.Region).IsInit()
 }
 
-// kallsymsAll are the kernels that distributions build with CONFIG_KALLSYMS_ALL: read in Debian's configurations of 5.10, 6.1 and 6.12.
+// kallsymsAll are the kernels that distributions build with CONFIG_KALLSYMS_ALL: read in Debian's configurations of 5.10, 6.1, 6.12 and 7.2.
 var kallsymsAll = map[stdelf.Machine]kver.Range{
 	stdelf.EM_X86_64: kver.All, stdelf.EM_AARCH64: kver.Since(6, 12), stdelf.EM_RISCV: kver.Since(6, 12), stdelf.EM_PPC64: kver.Since(6, 12),
-	stdelf.EM_S390: kver.Since(6, 12), stdelf.EM_LOONGARCH: kver.Since(6, 12),
+	stdelf.EM_S390: kver.Since(6, 12),
 }
 
 // usualKallsymsAll is what distributions configure.

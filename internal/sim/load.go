@@ -14,27 +14,25 @@ import (
 
 // state is one load.
 type state struct {
-	k       *Kernel
-	Load    *compat.Load
-	req     *Request
-	layout  *layout
-	regions []Region
-	mem     memory
-	img     *image
-	link    reloc.Linker
-	lines   []reloc.Line
-	unload  bool
-	copyOf  []byte // the temporary copy of the file
-	size    uint64 // of the file, bytes
-	temp    uint64
-	res     *Result
-	taints  compat.Taint
-	tr      Tracer
-	did     string // what the stage does, in a few words
+	k        *Kernel
+	Load     *compat.Load
+	req      *Request
+	layout   *layout
+	regions  []Region
+	mem      memory
+	img      *image
+	link     reloc.Linker
+	lines    []reloc.Line
+	unload   bool
+	copyOf   []byte // the temporary copy of the file
+	size     uint64 // of the file, bytes
+	temp     uint64
+	percpuAt uint64 // the piece of the reserve that it got; 0: none
+	res      *Result
+	taints   compat.Taint
+	tr       Tracer
+	did      string // what the stage does, in a few words
 }
-
-// mayLoad is may_init_module, the first thing that is asked.
-var mayLoad = compat.Stage{ID: "1.1", Name: "may_init_module", Source: "kernel/module/main.c"}
 
 // Load is init_module or finit_module.
 func (k *Kernel) Load(req *Request) *Result {
@@ -45,8 +43,9 @@ func (k *Kernel) Load(req *Request) *Result {
 	}
 	s := &state{k: k, Load: c, req: req, tr: req.Trace, unload: k.T.Is("MODULE_UNLOAD") != compat.No, res: &Result{Load: c}}
 	if k.Forbidden {
-		s.enter(&mayLoad)
-		s.leave(&mayLoad, diag.EPERM, nil)
+		st := compat.MayLoad.For(k.T)
+		s.enter(st)
+		s.leave(st, diag.EPERM, nil)
 	}
 	for i := range compat.Stages {
 		st := &compat.Stages[i]
@@ -56,9 +55,10 @@ func (k *Kernel) Load(req *Request) *Result {
 		if !k.has(st.In) {
 			continue
 		}
-		s.enter(st)
+		named := st.For(k.T)
+		s.enter(named)
 		errno, err := s.run(st)
-		s.leave(st, errno, err)
+		s.leave(named, errno, err)
 	}
 	r := s.res
 	r.Name = c.Mod
@@ -104,7 +104,7 @@ func (s *state) leave(st *compat.Stage, errno diag.Errno, err error) {
 			r.Step = f.Step
 		}
 		if e := diag.Lookup(f.Code); e != nil && e.Stage != "" {
-			r.Stage = e.Stage
+			r.Stage = s.k.T.StageName(e.Stage, r.Step)
 		}
 		break
 	}
@@ -132,6 +132,7 @@ func (s *state) run(st *compat.Stage) (diag.Errno, error) {
 var stages = map[string]func(*state) (diag.Errno, error){
 	"module_frob_arch_sections": (*state).frob,
 	"layout_and_allocate":       (*state).layoutAndAllocate,
+	"percpu_modalloc":           (*state).allocPercpu,
 	"simplify_symbols":          (*state).simplifySymbols,
 	"apply_relocations":         (*state).applyRelocations,
 	"post_relocation":           (*state).postRelocation,
@@ -204,6 +205,11 @@ func (s *state) traits() reloc.Traits {
 	}
 	set(&t.RISCV.MedLow, "CMODEL_MEDLOW")
 	set(&t.ARM.Thumb2, "THUMB2_KERNEL")
+	s.arm(&t.ARM)
+	set(&t.PPC64.OutOfLine, "PPC_FTRACE_OUT_OF_LINE")
+	if c.Is("DYNAMIC_FTRACE_WITH_CALL_OPS") == compat.No {
+		t.PPC64.OutOfLineSize = 16
+	}
 	set(&t.S390.Expoline, "EXPOLINE")
 	if c.Is("RELOCATABLE") == compat.No || c.Is("MODULE_SECTIONS") != compat.Unknown {
 		t.RISCV.Sections = c.Is("MODULE_SECTIONS") == compat.Yes

@@ -123,6 +123,20 @@ func (w *window) alloc(n uint64) (uint64, bool) {
 	return at, true
 }
 
+// occupy takes n bytes at an address, without a guard, if they are all free.
+func (w *window) occupy(base, n uint64) bool {
+	if base < w.start || base > w.end || n > w.end-base {
+		return false
+	}
+	i, is := slices.BinarySearchFunc(w.used, base, func(s span, at uint64) int { return cmp.Compare(s.base, at) })
+	if is || i > 0 && w.used[i-1].end > base || i < len(w.used) && w.used[i].base < base+n {
+		return false
+	}
+	w.used = slices.Insert(w.used, i, span{base, base + n})
+	w.from = min(w.from, i)
+	return true
+}
+
 // free gives a piece back.
 func (w *window) free(base uint64) {
 	i, ok := slices.BinarySearchFunc(w.used, base, func(s span, at uint64) int { return cmp.Compare(s.base, at) })

@@ -23,14 +23,23 @@ func (s *state) layoutAndAllocate() (diag.Errno, error) {
 		}
 		return c.Fail(diag.Memory, fmt.Sprintf("the module takes %d bytes, there is room for %d", total, room)), nil
 	}
-	fixed := s.fixedBases()
+	fixed, err := s.fixedBases()
+	if err != nil {
+		return 0, err
+	}
+	var apart [kinds]bool
+	for k := range kinds { // what is given goes first: the rest keeps out of its way
+		if at, ok := fixed[k]; ok {
+			apart[k] = !s.k.occupy(at, l.pages(k), l.page)
+		}
+	}
 	var base [kinds]int
 	total = 0
 	for k := range kinds {
 		if l.counters[k] == 0 && !(l.model == coreInit && k == Core) {
 			continue
 		}
-		size := (l.counters[k] + l.page - 1) &^ (l.page - 1)
+		size := l.pages(k)
 		at, ok := fixed[k]
 		if !ok {
 			if at, ok = s.k.allocate(k, size, l.page); !ok {
@@ -39,7 +48,7 @@ func (s *state) layoutAndAllocate() (diag.Errno, error) {
 		}
 		total += size
 		b := s.k.take(size)
-		s.regions = append(s.regions, Region{Kind: k, Base: at, Size: size, Used: l.counted(k, size), mem: b})
+		s.regions = append(s.regions, Region{Kind: k, Base: at, Size: size, Used: l.counted(k, size), apart: apart[k], mem: b})
 		base[k] = len(s.regions) - 1
 		if err := s.mem.add(at, b); err != nil {
 			return 0, err
@@ -85,11 +94,19 @@ func (l *layout) counted(k Kind, size uint64) uint64 {
 	return l.counters[k]
 }
 
+// pages is the room that a region takes, in whole pages, bytes.
+func (l *layout) pages(k Kind) uint64 { return (l.counters[k] + l.page - 1) &^ (l.page - 1) }
+
 // fixedBases are the regions' addresses that follow from those of sections.
-func (s *state) fixedBases() map[Kind]uint64 {
+func (s *state) fixedBases() (map[Kind]uint64, error) {
 	f := s.req.Fixed
 	if f == nil {
-		return nil
+		return nil, nil
+	}
+	if f.Strict {
+		if err := s.placeable(f.Names); err != nil {
+			return nil, err
+		}
 	}
 	bases := map[Kind]uint64{}
 	seen := map[string]int{}
@@ -110,11 +127,14 @@ func (s *state) fixedBases() map[Kind]uint64 {
 			bases[k] = a - p.Off
 		}
 	}
-	return bases
+	return bases, nil
 }
 
 // percpuBase is what the address of a per-CPU symbol counts from.
 func (s *state) percpuBase() uint64 {
+	if s.percpuAt != 0 {
+		return s.percpuAt
+	}
 	if f := s.req.Fixed; f != nil && f.Percpu != 0 {
 		return f.Percpu
 	}

@@ -93,6 +93,9 @@ func TestEveryFixtureLoadsAndLeavesNoTrace(t *testing.T) {
 					t.Errorf("memory is left: %v", w.used)
 				}
 			}
+			if n := k.percpu.taken(); n != 0 {
+				t.Errorf("%d bytes of per-CPU memory are left", n)
+			}
 			// The same again gives the same bytes at the same addresses.
 			_, second := memoryOf(t, k, b)
 			if !reflect.DeepEqual(first, second) {

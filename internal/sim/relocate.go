@@ -104,10 +104,17 @@ func (s *state) relocFinding(sec int, errno diag.Errno) {
 		f.Hint = diag.Lookup(code).Hint
 	case diag.RelocRange:
 		f.Message = "the value of the relocation at " + where + " does not fit its field"
+		f.Hint = diag.Lookup(code).Hint
 	case diag.RelocNonZero:
 		f.Message = "the place of the relocation at " + where + " is not zero"
+		f.Hint = diag.Lookup(code).Hint
 	default:
 		f.Message = "the loader refuses the relocation at " + where
+	}
+	if list := s.img.Relocs(sec); first.Entry < len(list) && code == diag.RelocRange {
+		s.blameRange(&f, sec, &list[first.Entry], where)
+	} else if first.Entry < len(list) && code == diag.RelocNonZero {
+		s.blameStruct(&f, sec, &list[first.Entry], first.Entry, f.Where.Symbol)
 	}
 	c.Findings = append(c.Findings, f)
 	s.flushLines()

@@ -32,7 +32,7 @@ func Replayed(r *recording.Recording, t *compat.Target) (*Kernel, error) {
 	}
 	t.OnlyLoaded = true
 	k := NewKernel(t)
-	k.Addr = r.Kernel
+	k.Addr, k.PercpuApart = r.Kernel, true
 	k.Traits = func(t *reloc.Traits) {
 		// The one CPU with the erratum that QEMU has.
 		t.ARM64.Erratum843419 = strings.HasPrefix(r.CPU, "cortex-a53")

@@ -20,6 +20,7 @@ func (s *state) simplifySymbols() (diag.Errno, error) {
 	next := 0
 	s.res.Provided = map[string]int{}
 	resolved := 0
+	s.res.Imports = len(im.Imports)
 	n := s.img.Symbols()
 	for i := 1; i < n; i++ {
 		y, ok := s.img.Symbol(uint32(i))
@@ -36,11 +37,18 @@ func (s *state) simplifySymbols() (diag.Errno, error) {
 					c.Append(f.Dmesg...)
 				}
 			}
+			if o.Checked {
+				s.res.CRCs++
+			}
 			if o.Errno != 0 {
 				bad = o.Errno
+				if o.Checked {
+					s.res.Differ++
+				}
 				continue
 			}
 			if o.Missing || o.Finding != nil && o.Finding.Code == diag.SymWeak {
+				s.res.Weak = append(s.res.Weak, imp.Name)
 				continue
 			}
 			if o.Owner != "" {
@@ -88,10 +96,27 @@ func (s *state) address(imp *compat.Import, owner string) (uint64, bool) {
 	}
 	if f := s.req.Fixed; f != nil && f.Symbol != nil {
 		if a, ok := f.Symbol(uint32(imp.Index), imp.Name); ok {
+			if owner == "" {
+				s.res.Kernel++
+			}
 			return a, true
 		}
 	}
-	return s.k.symbol(imp.Name)
+	a, ok := s.k.symbol(imp.Name)
+	if owner == "" && ok {
+		s.res.Kernel++
+		s.noteMade(imp.Name)
+	}
+	return a, ok
+}
+
+// noteMade counts a symbol of the kernel whose address was made up.
+func (s *state) noteMade(name string) {
+	if s.k.madeUp(name) {
+		if s.res.Made++; s.res.Made <= fewNames {
+			s.res.MadeUp = append(s.res.MadeUp, name)
+		}
+	}
 }
 
 // how says in a word or two on what grounds a symbol was taken.

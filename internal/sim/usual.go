@@ -55,7 +55,7 @@ func usualOf(a *arch.Arch) usual {
 // more are the places where modules go when the first one is full, or where some kinds of their memory go.
 //
 // Source: arch/arm64/kernel/module.c, mm/init.c: module_init_limits; arch/arm/kernel/module.c, mm/init.c: module_alloc, execmem_arch_setup;
-// arch/loongarch/mm/init.c: execmem_arch_setup (7.2).
+// arch/loongarch/mm/init.c: execmem_arch_setup (7.2); arch/x86/include/asm/pgtable_32_areas.h: VMALLOC_START.
 var more = []struct {
 	machine    stdelf.Machine
 	in         kver.Range
@@ -65,6 +65,7 @@ var more = []struct {
 }{
 	{stdelf.EM_AARCH64, kver.All, nil, false, 0xffff800000000000, 0xffff80007a000000},
 	{stdelf.EM_ARM, kver.All, nil, false, 0xe8000000, 0xff000000},
+	{stdelf.EM_386, kver.All, nil, false, 0xd0800000, 0xf6000000}, // of a machine with less RAM: the area begins behind it
 	{stdelf.EM_LOONGARCH, kver.Since(6, 10), []Kind{Data, Rodata, RoAfterInit, InitData, InitRodata}, true, 0xffff800012008000, 0xffff800082008000},
 }
 
@@ -86,7 +87,7 @@ func (k *Kernel) windowsOf(kind Kind, page uint64) []*window {
 	for i := range more {
 		m := &more[i]
 		switch {
-		case m.machine != a.Machine || a.Class == stdelf.ELFCLASS32 != (a.Machine == stdelf.EM_ARM) || !k.has(m.in), m.kinds != nil && !slices.Contains(m.kinds, kind):
+		case m.machine != a.Machine || a.Class == stdelf.ELFCLASS32 != (a.Machine == stdelf.EM_ARM || a.Machine == stdelf.EM_386) || !k.has(m.in), m.kinds != nil && !slices.Contains(m.kinds, kind):
 		case m.instead:
 			list[0] = k.windows[i+1]
 		default:
@@ -104,6 +105,17 @@ func (k *Kernel) allocate(kind Kind, size, page uint64) (uint64, bool) {
 		}
 	}
 	return 0, false
+}
+
+// occupy takes a piece out of the place where it lies. false: something is there already, or it lies nowhere.
+func (k *Kernel) occupy(base, size, page uint64) bool {
+	k.windowsOf(Text, page)
+	for _, w := range k.windows {
+		if w.occupy(base, size) {
+			return true
+		}
+	}
+	return false
 }
 
 // room is the largest piece that memory of a kind could ever get, bytes.

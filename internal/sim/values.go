@@ -10,13 +10,17 @@ import (
 )
 
 // Value is what a parameter holds after its arguments, as sysfs shows it.
-type Value struct{ Name, Text string }
+type Value struct {
+	Name, Text string
+	Type       string // "int", "array of int"; "" where the module's own code sets it
+}
 
 // values are the parameters that were set, in the order of their first argument.
 func values(r *params.Result, list []params.Param, big bool) []Value {
-	kinds := map[string]string{}
+	kinds, types := map[string]string{}, map[string]string{}
 	for i := range list {
 		if rec := list[i].Record; rec != nil {
+			types[list[i].Name] = rec.SetKind()
 			kinds[list[i].Name] = strings.TrimPrefix(rec.SetKind(), "array of ")
 		}
 	}
@@ -33,7 +37,7 @@ func values(r *params.Result, list []params.Param, big bool) []Value {
 		switch {
 		case !ok:
 			at[s.Name] = len(out)
-			out = append(out, Value{s.Name, text})
+			out = append(out, Value{s.Name, text, types[s.Name]})
 		case s.Element > last[s.Name]:
 			out[k].Text += "," + text
 		default:

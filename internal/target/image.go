@@ -28,7 +28,10 @@ func (b *Builder) image(path string) error {
 	return b.imageOf(path, data)
 }
 
-func (b *Builder) imageOf(path string, data []byte) error {
+func (b *Builder) imageOf(path string, data []byte) error { return b.imageFacts(path, data, true) }
+
+// imageFacts takes what an image says; its exports only where they are wanted.
+func (b *Builder) imageFacts(path string, data []byte, exports bool) error {
 	img, err := kimage.Open(data, b.Limit)
 	if err != nil {
 		return fmt.Errorf("%s: %w", path, err)
@@ -58,16 +61,13 @@ func (b *Builder) imageOf(path string, data []byte) error {
 	if img.Release != "" {
 		says = append(says, img.Release)
 	}
-	if len(img.Exports) > 0 {
+	if len(img.Exports) > 0 && exports {
 		tab, err := exportTable(img.Exports, "vmlinux")
 		if err != nil {
 			return fmt.Errorf("%s: %w", path, err)
 		}
-		b.vmlinux = append(b.vmlinux, tab)
+		b.addExports(tab, path)
 		b.fromImage++
-		if b.t.ExportsFrom == "" {
-			b.t.ExportsFrom = path
-		}
 		says = append(says, fmt.Sprintf("%d symbols", len(img.Exports)))
 	}
 	says = append(says, img.Notes...)

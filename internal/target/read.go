@@ -17,7 +17,7 @@ import (
 )
 
 // The prefixes that say what a path is.
-var prefixes = []string{"symvers", "headers", "tree", "image", "vmlinux", "module", "config", "map", "dir"}
+var prefixes = []string{"symvers", "headers", "tree", "image", "vmlinux", "module", "config", "map", "dir", "deb"}
 
 // Against takes a path as evidence: what it is, its content says, or a prefix ("symvers:PATH").
 func (b *Builder) Against(path string) error {
@@ -29,6 +29,9 @@ func (b *Builder) Against(path string) error {
 		}
 	}
 	st, err := os.Stat(path)
+	if list := packages(kind, path, st); list != nil {
+		return b.packages(list)
+	}
 	if err != nil && kind == "" && !strings.Contains(path, "/") {
 		// A release of this system.
 		for _, root := range []string{"/lib/modules", "/usr/lib/modules"} {
@@ -160,6 +163,9 @@ func (b *Builder) file(kind, path string) error {
 	if err != nil {
 		return err
 	}
+	if isDeb(raw) && kind == "" {
+		return b.packages([]string{path})
+	}
 	if kind == "" && bytes.HasPrefix(raw, []byte(stdelf.ELFMAG)) && len(raw) > 17 {
 		if raw[16] == 1 || raw[17] == 1 && raw[5] == 2 { // ET_REL
 			return b.module(path)
@@ -182,6 +188,8 @@ func (b *Builder) file(kind, path string) error {
 // content looks at bytes that were read, and unpacked if they were compressed.
 func (b *Builder) content(kind, path string, data []byte) error {
 	switch {
+	case kind == "deb", kind == "" && isDeb(data):
+		return b.packagesOf([]archive{{path, bytes.NewReader(data), uint64(len(data))}})
 	case bytes.HasPrefix(data, []byte(stdelf.ELFMAG)) && len(data) > 17 && (data[16] == 1 || data[17] == 1 && data[5] == 2):
 		return b.moduleOf(path, source.Options{MaxSize: b.Limit, Stdin: bytes.NewReader(data)}, "-")
 	case kind == "image", kind == "vmlinux", looksLikeImage(data[:min(len(data), 4096)]), bytes.HasPrefix(data, []byte(stdelf.ELFMAG)):
@@ -196,7 +204,7 @@ func (b *Builder) content(kind, path string, data []byte) error {
 	case isMap(first):
 		return b.mapOf(path, data)
 	}
-	return fmt.Errorf("%s: neither a Module.symvers, a .config, a System.map, a module nor a kernel image; a prefix says what it is (%s)", path, strings.Join(prefixes, ":, ")+":")
+	return fmt.Errorf("%s: neither a Module.symvers, a .config, a System.map, a module, a kernel image nor a Debian package; a prefix says what it is (%s)", path, strings.Join(prefixes, ":, ")+":")
 }
 
 // packed reports whether a file is compressed as a whole, so that what is in it is to be looked at first.
@@ -238,9 +246,9 @@ func isMap(b []byte) bool {
 	return true
 }
 
-// Symvers adds a Module.symvers.
+// Symvers adds a Module.symvers, or that of a package of headers.
 func (b *Builder) Symvers(path string) error {
-	data, err := b.read(path)
+	data, path, err := b.readMember(path, "Module.symvers", isSymvers)
 	if err != nil {
 		return err
 	}
@@ -266,10 +274,7 @@ func (b *Builder) symversOf(path string, data []byte) error {
 		says += ", all CRCs 0: a kernel without CONFIG_MODVERSIONS"
 	}
 	if kernel {
-		b.vmlinux = append(b.vmlinux, tab)
-		if b.t.ExportsFrom == "" {
-			b.t.ExportsFrom = path
-		}
+		b.addExports(tab, path)
 	} else {
 		b.modules = append(b.modules, tab)
 		says += ", none of the kernel itself"
@@ -278,9 +283,9 @@ func (b *Builder) symversOf(path string, data []byte) error {
 	return nil
 }
 
-// ConfigFile adds a .config.
+// ConfigFile adds a .config, or that of a package of a kernel or of headers.
 func (b *Builder) ConfigFile(path string) error {
-	data, err := b.read(path)
+	data, path, err := b.readMember(path, ".config", isConfig)
 	if err != nil {
 		return err
 	}
@@ -320,6 +325,7 @@ func (b *Builder) configOf(path string, data []byte) error {
 	}
 	b.configFrom = path
 	b.config = values
+	b.configVersion = versionOfConfig(data)
 	b.say("config", path, "%d options", len(values))
 	if strings.Contains(values["CC_VERSION_TEXT"], "Debian") {
 		// Debian's kernels are built by Debian's compiler; so are others, and the release tells them apart.
@@ -330,6 +336,9 @@ func (b *Builder) configOf(path string, data []byte) error {
 	}
 	return nil
 }
+
+// apart are options in which the .config of a distribution's headers may differ from its kernel's: modules fit all the same.
+var apart = []string{"BUILD_SALT", "MODULE_SIG_ALL", "MODULE_SIG_KEY", "SYSTEM_TRUSTED_KEYS", "SYSTEM_REVOCATION_KEYS"}
 
 // differences says in what one .config differs from another, "" where it does not. An option that is not mentioned is not set.
 func differences(a, b map[string]string) string {
@@ -342,7 +351,7 @@ func differences(a, b map[string]string) string {
 	var list []string
 	for _, m := range []map[string]string{a, b} {
 		for key := range m {
-			if value(a, key) != value(b, key) {
+			if value(a, key) != value(b, key) && !slices.Contains(apart, key) {
 				list = append(list, key)
 			}
 		}
@@ -363,9 +372,9 @@ func differences(a, b map[string]string) string {
 	return text
 }
 
-// SystemMap adds the addresses of the kernel's symbols.
+// SystemMap adds the addresses of the kernel's symbols, by a System.map or that of a package.
 func (b *Builder) SystemMap(path string) error {
-	data, err := b.read(path)
+	data, path, err := b.readMember(path, "System.map", isSystemMap)
 	if err != nil {
 		return err
 	}
@@ -406,7 +415,7 @@ func (b *Builder) fromMap(path string, m *symvers.Map) error {
 	if err != nil {
 		return nil //nolint:nilerr // the names are a bonus
 	}
-	b.vmlinux, b.t.ExportsFrom = append(b.vmlinux, tab), path
+	b.addExports(tab, path)
 	b.fromImage++
 	return nil
 }
@@ -445,11 +454,15 @@ func (b *Builder) releaseFile(path string) error {
 	if err != nil {
 		return err
 	}
+	b.releaseOf(path, data)
+	return nil
+}
+
+func (b *Builder) releaseOf(path string, data []byte) {
 	// Where both are there, utsrelease.h has what uname -r and vermagic say; this one may have the version that was built.
 	if _, ok := b.value(release); !ok {
 		b.fact(release, strings.TrimSpace(string(data)), path, Config)
 	}
-	return nil
 }
 
 func (b *Builder) utsRelease(path string) error {
@@ -457,12 +470,16 @@ func (b *Builder) utsRelease(path string) error {
 	if err != nil {
 		return err
 	}
+	b.utsReleaseOf(path, data)
+	return nil
+}
+
+func (b *Builder) utsReleaseOf(path string, data []byte) {
 	for line := range strings.Lines(string(data)) {
 		if rest, ok := strings.CutPrefix(line, "#define UTS_RELEASE "); ok {
 			b.fact(release, strings.Trim(strings.TrimSpace(rest), `"`), path, Config)
 		}
 	}
-	return nil
 }
 
 // module is another module of the kernel.
@@ -494,6 +511,7 @@ func (b *Builder) moduleOf(path string, o source.Options, from string) error {
 			return err
 		}
 		b.learned = append(b.learned, tab)
+		b.expects = append(b.expects, l)
 	}
 	b.say("module", path, "%s, struct module of %#x bytes, %d CRCs", l.vermagic, l.size, len(l.crcs))
 	return nil

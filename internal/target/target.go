@@ -3,12 +3,15 @@
 package target
 
 import (
+	"bytes"
+	stdelf "debug/elf"
 	"fmt"
 	"slices"
 	"strings"
 
 	"kotool/internal/arch"
 	"kotool/internal/compat"
+	"kotool/internal/kimage"
 	"kotool/internal/kver"
 	"kotool/internal/sig"
 	"kotool/internal/symvers"
@@ -79,17 +82,22 @@ type Builder struct {
 	config map[string]string
 	// configFrom is where config was read.
 	configFrom string
-	builtin    map[string]string
-	hasBuilt   bool
-	vmlinux    []*symvers.Table // the kernel's exports
-	modules    []*symvers.Table // those of its modules
-	learned    []*symvers.Table
-	fromImage  int // how many of vmlinux are from images
-	trees      []string
-	keys       []*sig.Certificate
-	hasKeys    bool
-	enforce    bool
-	used       map[string]wanted // of a tree whose kernel's exports are known: what its modules use
+	// configVersion is the kernel's version that the .config's head names; zero: none.
+	configVersion kver.Version
+	builtin       map[string]string
+	hasBuilt      bool
+	vmlinux       []*symvers.Table // the kernel's exports
+	modules       []*symvers.Table // those of its modules
+	learned       []*symvers.Table
+	fromImage     int // how many of vmlinux are from images
+	trees         []string
+	packed        []packedTree // modules that were read out of packages
+	exporters     []exporter   // of vmlinux, with where they are from
+	expects       []*learned   // modules that are evidence by themselves
+	keys          []*sig.Certificate
+	hasKeys       bool
+	enforce       bool
+	used          map[string]wanted // of a tree whose kernel's exports are known: what its modules use
 }
 
 // New begins a target of that name.
@@ -125,8 +133,8 @@ func (b *Builder) fact(what, value, from string, s Strength) {
 			won, lost = lost, won
 			*f = won
 		}
-		if lost.Strength > Guessed && won.Strength != Explicit {
-			b.t.Conflicts = append(b.t.Conflicts, fmt.Sprintf("%s: %q (from %s) wins over %q (from %s)", what, won.Value, won.From, lost.Value, lost.From))
+		if lost.Strength > Guessed {
+			b.clash(what, won, lost)
 		}
 		return
 	}
@@ -180,13 +188,21 @@ func (b *Builder) Arch(name string) error {
 	return nil
 }
 
-// Cert adds certificates that the kernel trusts.
+// Cert adds certificates that the kernel trusts: DER or PEM, or those that are built into a kernel image.
 func (b *Builder) Cert(path string) error {
 	data, err := b.read(path)
 	if err != nil {
 		return err
 	}
-	list, err := sig.ParseCertificates(data, path)
+	var list []*sig.Certificate
+	if bytes.HasPrefix(data, []byte(stdelf.ELFMAG)) || looksLikeImage(data[:min(len(data), 4096)]) {
+		var img *kimage.Image
+		if img, err = kimage.Open(data, b.Limit); err == nil {
+			list, err = sig.FindCertificates(img.Plain, path)
+		}
+	} else {
+		list, err = sig.ParseCertificates(data, path)
+	}
 	if err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
@@ -227,16 +243,22 @@ func (b *Builder) Target() (*Target, error) {
 	if err := b.readTrees(); err != nil {
 		return nil, err
 	}
+	made := ""
 	if b.config != nil {
 		b.fact(machine, machineOf(b.config), b.configFrom, Config)
 		rel, _ := b.value(release)
 		m, _ := b.value(machine)
-		b.fact(vermagic, magicOf(rel, m, b.config), "the release and "+b.configFrom, Guessed)
+		made = magicOf(rel, m, b.config)
+		b.fact(vermagic, made, "the release and "+b.configFrom, Guessed)
 	}
-	if v, ok := b.value(vermagic); ok {
-		t.Vermagic = v
-		word, _, _ := strings.Cut(v, " ")
-		b.fact(release, word, "the vermagic", Derived)
+	if f := t.Fact(vermagic); f != nil {
+		t.Vermagic = f.Value
+		word, _, _ := strings.Cut(f.Value, " ")
+		from, strength := "the vermagic", Derived
+		if f.Strength == Explicit {
+			from, strength = f.From, Explicit
+		}
+		b.fact(release, word, from, strength)
 	}
 	t.Release, _ = b.value(release)
 	if t.Release != "" {
@@ -260,6 +282,14 @@ func (b *Builder) Target() (*Target, error) {
 	t.Struct = compat.StructModule{Size: number(structSize), Init: number(structInit), Exit: number(structExit)}
 	t.BaseTypes = uint32(number(baseTypes))
 	b.settleConfig()
+	b.compareVersion()
+	b.compareConfig(made)
+	b.compareExports()
+	for _, l := range b.expects {
+		e := &expected{}
+		e.add(l.crcs, b.exporters)
+		e.tell(b, l.path)
+	}
 	t.Symvers = append(append([]*symvers.Table{}, b.vmlinux...), b.modules...)
 	t.NoExports = len(b.vmlinux) == 0
 	t.ModulesUnknown = b.fromImage > 0 && b.fromImage == len(b.vmlinux) && len(b.modules) == 0 && len(b.trees) == 0

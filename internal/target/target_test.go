@@ -19,7 +19,7 @@ import (
 const (
 	ours   = "6.1.0-50-amd64 SMP preempt mod_unload modversions "
 	rows   = "0x00000001\tmodule_layout\tvmlinux\tEXPORT_SYMBOL\t\n0x00000002\t_printk\tvmlinux\tEXPORT_SYMBOL\t\n0x00000003\tother\tdrivers/x/other-mod\tEXPORT_SYMBOL_GPL\tNS\n"
-	dotCfg = "#\n# Linux/x86 6.1.176 Kernel Configuration\n#\nCONFIG_SMP=y\nCONFIG_MODVERSIONS=y\n# CONFIG_NUMA is not set\nCONFIG_BUILD_SALT=\"6.1.0-50-amd64\"\n"
+	dotCfg = "#\n# Linux/x86 6.1.176 Kernel Configuration\n#\nCONFIG_SMP=y\nCONFIG_PREEMPT_BUILD=y\nCONFIG_MODULE_UNLOAD=y\nCONFIG_X86_64=y\nCONFIG_MODVERSIONS=y\n# CONFIG_NUMA is not set\nCONFIG_BUILD_SALT=\"6.1.0-50-amd64\"\n"
 )
 
 // write makes files below a directory and returns it.
@@ -217,7 +217,8 @@ func TestStrongerEvidenceWinsAndSaysSo(t *testing.T) {
 	if got, err = b.Target(); err != nil || got.Vermagic != "9.9.9 SMP " {
 		t.Fatalf("a flag does not win: %q (%v)", got.Vermagic, err)
 	}
-	want := []string{"config: " + at("a.config") + " wins over " + at("b.config") + ", which has CONFIG_RANDSTRUCT=y (not n)"}
+	want := []string{"config: " + at("a.config") + " wins over " + at("b.config") + ", which has CONFIG_RANDSTRUCT=y (not n)",
+		"config: " + at("a.config") + " is of Linux 6.1.176, the kernel is 9.9.9 (from --vermagic): its options count all the same"}
 	var configs []string
 	for _, c := range got.Conflicts {
 		if strings.HasPrefix(c, "config:") {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"iter"
 	"maps"
 	"os"
 	"path/filepath"
@@ -34,6 +35,9 @@ type Tree struct {
 
 // Path is the file of a module by its name, "" where the tree has none.
 func (t *Tree) Path(name string) string { return t.paths[strings.ReplaceAll(name, "-", "_")] }
+
+// Names are the names of the tree's modules, in no order.
+func (t *Tree) Names() []string { return slices.Collect(maps.Keys(t.paths)) }
 
 // Before are the files that have to be loaded before one, by symbols, each after what it needs itself.
 func (t *Tree) Before(path string) []string {
@@ -210,19 +214,27 @@ func (d *deps) direct(name string) []string {
 		return nil
 	}
 	t := m.Symtab()
-	for i := 1; i < t.Len(); i++ {
-		s := t.At(i)
-		if !s.Undefined() {
-			continue
+	needs = d.owners(name, func(yield func(string) bool) {
+		for i := 1; i < t.Len(); i++ {
+			if s := t.At(i); s.Undefined() && !yield(string(t.Name(s))) {
+				return
+			}
 		}
-		if x, ok := d.own.Lookup(t.Name(s)); ok {
+	})
+	d.needs[name] = needs
+	return needs
+}
+
+// owners are the other modules that export symbols.
+func (d *deps) owners(name string, symbols iter.Seq[string]) (needs []string) {
+	for s := range symbols {
+		if x, ok := d.own.Lookup([]byte(s)); ok {
 			if n := module.NameOfFile(string(x.Module)); n != name && !slices.Contains(needs, n) {
 				needs = append(needs, n)
 			}
 		}
 	}
 	slices.Sort(needs)
-	d.needs[name] = needs
 	return needs
 }
 
@@ -262,6 +274,11 @@ func (b *Builder) readBuiltin(path string) error {
 	if err != nil {
 		return nil //nolint:nilerr // not every tree has it
 	}
+	b.builtinOf(data)
+	return nil
+}
+
+func (b *Builder) builtinOf(data []byte) {
 	if b.builtin == nil {
 		b.builtin = map[string]string{}
 	}
@@ -271,21 +288,27 @@ func (b *Builder) readBuiltin(path string) error {
 			b.builtin[module.NameOfFile(line)] = line
 		}
 	}
-	return nil
 }
 
-// With adds the modules below a directory as providers of exports.
+// With adds the modules below a directory, or in a Debian package, as providers of exports.
 func (b *Builder) With(path string) error {
+	if raw, err := head(strings.TrimPrefix(path, "deb:")); err == nil && isDeb(raw) {
+		return b.withPackage(path)
+	}
 	list, err := b.scan(path, false)
 	if err != nil {
 		return err
 	}
+	return b.provide(path, list)
+}
+
+func (b *Builder) provide(path string, list []*learned) error {
 	tab, n, err := tableOf(list)
 	if err != nil {
 		return err
 	}
 	if len(list) == 0 {
-		return fmt.Errorf("%s: no modules are in this directory", path)
+		return fmt.Errorf("%s: no modules are in it", path)
 	}
 	if tab != nil {
 		b.modules = append(b.modules, tab)
@@ -416,6 +439,11 @@ func (b *Builder) one(path string, pool *source.Buffers, wants, offsets bool) *l
 		return &learned{path: path, err: err}
 	}
 	defer src.Close()
+	return learnFrom(path, src, wants, offsets)
+}
+
+// learnFrom is what an open module tells to a tree.
+func learnFrom(path string, src *source.Input, wants, offsets bool) *learned {
 	m, err := module.Decode(src, module.Meta{Path: path, Compression: src.Compression, Damage: src.Damage})
 	if err == nil {
 		err = m.NeedSections()
@@ -448,7 +476,7 @@ func (b *Builder) one(path string, pool *source.Buffers, wants, offsets bool) *l
 		e.Name, e.Namespace = bytes.Clone(e.Name), bytes.Clone(e.Namespace)
 		l.exports = append(l.exports, e)
 	}
-	if wants {
+	if wants || offsets {
 		l.wants(m)
 	}
 	return l
@@ -462,59 +490,75 @@ func (b *Builder) readTrees() error {
 		if err != nil {
 			return err
 		}
-		good := list[:0:0]
-		for _, l := range list {
-			if l.err == nil {
-				good = append(good, l)
-			} else if _, missing := errors.AsType[*os.PathError](l.err); missing {
-				b.t.Conflicts = append(b.t.Conflicts, fmt.Sprintf("%s: %v", l.path, l.err))
+		if err := b.settle(dir, list, wants, false); err != nil {
+			return err
+		}
+	}
+	return b.settlePackages()
+}
+
+// settle takes what the modules of a tree say. packed: they are no files that can be read again.
+func (b *Builder) settle(dir string, list []*learned, wants, packed bool) error {
+	good := list[:0:0]
+	for _, l := range list {
+		if l.err == nil {
+			good = append(good, l)
+		} else if _, missing := errors.AsType[*os.PathError](l.err); missing {
+			b.conflict("%s: %v", l.path, l.err)
+		}
+	}
+	if len(good) == 0 {
+		return fmt.Errorf("%s: no modules are in this directory", dir)
+	}
+	b.t.Tree.Modules, b.t.Tree.Damaged = len(good), len(list)-len(good)
+	b.majority(dir, good)
+	e := &expected{}
+	for _, l := range good {
+		if l.intree { // those from outside may be of another kernel, and are judged themselves
+			e.add(l.crcs, b.exporters)
+		}
+	}
+	e.tell(b, "the modules of "+dir)
+	if b.Link {
+		b.t.Tree.link(good)
+	}
+	tab, n, err := tableOf(good)
+	if err != nil {
+		return err
+	}
+	if tab != nil {
+		b.modules = append(b.modules, tab)
+		if b.t.Deps == nil {
+			d := &deps{paths: map[string]string{}, own: tab, limit: b.Limit, needs: map[string][]string{}}
+			for _, l := range good {
+				d.paths[l.name] = l.path
+				if packed {
+					d.needs[l.name] = d.owners(l.name, maps.Keys(l.crcs))
+				}
 			}
+			b.t.Deps = sync.OnceValue(func() func(string) []string { return d.of })
 		}
-		if len(good) == 0 {
-			return fmt.Errorf("%s: no modules are in this directory", dir)
+	}
+	says := fmt.Sprintf("%d modules, %d symbols", len(good), n)
+	if len(b.vmlinux) > 0 && wants {
+		b.used = map[string]wanted{}
+		for _, l := range good {
+			maps.Copy(b.used, l.crcs)
 		}
-		b.t.Tree.Modules, b.t.Tree.Damaged = len(good), len(list)-len(good)
-		b.majority(dir, good)
-		if b.Link {
-			b.t.Tree.link(good)
-		}
-		tab, n, err := tableOf(good)
+	} else if wants {
+		lt, k, err := learnAll(good, tab)
 		if err != nil {
 			return err
 		}
-		if tab != nil {
-			b.modules = append(b.modules, tab)
-			if b.t.Deps == nil {
-				paths := map[string]string{}
-				for _, l := range good {
-					paths[l.name] = l.path
-				}
-				b.t.Deps = sync.OnceValue(func() func(string) []string {
-					return (&deps{paths: paths, own: tab, limit: b.Limit, needs: map[string][]string{}}).of
-				})
-			}
+		if lt != nil {
+			b.learned = append(b.learned, lt)
 		}
-		says := fmt.Sprintf("%d modules, %d symbols", len(good), n)
-		if len(b.vmlinux) > 0 && wants {
-			b.used = map[string]wanted{}
-			for _, l := range good {
-				maps.Copy(b.used, l.crcs)
-			}
-		} else if wants {
-			lt, k, err := learnAll(good, tab)
-			if err != nil {
-				return err
-			}
-			if lt != nil {
-				b.learned = append(b.learned, lt)
-			}
-			says += fmt.Sprintf(", which use %d of the kernel", k)
-			if b.t.ExportsFrom == "" {
-				b.t.ExportsFrom = "what the modules of " + dir + " use"
-			}
+		says += fmt.Sprintf(", which use %d of the kernel", k)
+		if b.t.ExportsFrom == "" {
+			b.t.ExportsFrom = "what the modules of " + dir + " use"
 		}
-		b.say("tree", dir, "%s", says)
 	}
+	b.say("tree", dir, "%s", says)
 	return nil
 }
 
