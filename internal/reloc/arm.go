@@ -34,7 +34,7 @@ func (l *armLinker) Apply(relsec int) (diag.Errno, error) {
 			continue
 		}
 		// Those before it are applied, and it is refused.
-		errno, err := l.applySome(relsec, i)
+		errno, err := l.applySome(relsec, 0, i, l.one)
 		if errno == 0 && err == nil {
 			l.entry = i
 			l.log(levelErr, Other, "%s: section %d reloc %d: bad relocation sym offset", l.Name(), relsec, i)
@@ -42,11 +42,7 @@ func (l *armLinker) Apply(relsec int) (diag.Errno, error) {
 		}
 		return errno, err
 	}
-	return l.applySome(relsec, len(rels))
-}
-
-func (l *armLinker) applySome(relsec, n int) (diag.Errno, error) {
-	return l.applyFirst(relsec, n, l.one)
+	return l.applySome(relsec, 0, len(rels), l.one)
 }
 
 // say logs a line in the form that all of arm's have.

@@ -26,12 +26,16 @@ type Image interface {
 	// Relocs are the entries of a relocation section: this load's own copy, which Frob may sort in place. nil
 	// for a section that holds none. An entry of SHT_REL has no addend.
 	Relocs(relsec int) []kelf.Rel
+	// Table is the same section as the file has it; nil once Relocs has made a copy, whose order counts, and for a section that holds none.
+	Table(relsec int) *kelf.RelTable
 	// Symbols is the number of whole entries in the symbol table.
 	Symbols() int
 	// Symbol is an entry as simplify_symbols left it. false: outside of what the kernel can read.
 	Symbol(i uint32) (Symbol, bool)
 	// SetSymbol changes an entry that exists.
 	SetSymbol(i uint32, s Symbol)
+	// Symtab is the table's bytes, Symbols entries of 24; nil where they are not little-endian ELF64.
+	Symtab() []byte
 	// SymbolName is for messages and for the few names that a machine treats specially.
 	SymbolName(i uint32) []byte
 	// Addr is a section's address after layout.

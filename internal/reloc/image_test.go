@@ -38,6 +38,8 @@ func (m *memImage) Addr(i int) uint64           { return m.secs[i].addr }
 func (m *memImage) Printk(l Line)               { m.lines = append(m.lines, l.Text) }
 func (m *memImage) Trace() Tracer               { return m.trace }
 func (m *memImage) Relocs(i int) []kelf.Rel     { return m.rels[i] }
+func (m *memImage) Table(int) *kelf.RelTable    { return nil }
+func (m *memImage) Symtab() []byte              { return nil }
 
 func (m *memImage) Init(i int) bool {
 	name := m.secs[i].Name

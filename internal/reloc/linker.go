@@ -87,7 +87,7 @@ func (*base) Finalize() (diag.Errno, error) { return 0, nil }
 
 // place is one relocation ready to be applied.
 type place struct {
-	*kelf.Rel
+	kelf.Rel
 	target int
 	sym    Symbol
 	S, P   uint64
@@ -95,28 +95,52 @@ type place struct {
 
 // apply calls one for each entry of a relocation section, in the order of the load. loc is nil for a type whose Howto has no size.
 func (b *base) apply(relsec int, one func(p *place) (diag.Errno, error)) (diag.Errno, error) {
-	return b.applyFirst(relsec, len(b.Relocs(relsec)), one)
+	return b.applySome(relsec, 0, b.length(relsec), one)
 }
 
-// applyFirst is apply for the first n entries.
-func (b *base) applyFirst(relsec, n int, one func(p *place) (diag.Errno, error)) (diag.Errno, error) {
+// length is the number of entries of a relocation section.
+func (b *base) length(relsec int) int {
+	if t := b.Table(relsec); t != nil {
+		return t.Len()
+	}
+	return len(b.Relocs(relsec))
+}
+
+// begin is what stands before the first entry: the form of the section, and whether it has a target.
+func (b *base) begin(relsec int) (target int, errno diag.Errno, err error) {
 	s := b.Section(relsec)
 	b.relsec, b.entry = relsec, 0
 	if s.Type == elf.SHT_REL && !b.rel || s.Type == elf.SHT_RELA && !b.rela {
 		b.log(levelErr, Form, "module %s: REL relocation unsupported", b.Name())
-		return diag.ENOEXEC, nil
+		return 0, diag.ENOEXEC, nil
 	}
 	if uint64(s.Info) >= uint64(b.Sections()) {
-		return 0, &UndefinedError{Cause: SectionOutside, Relsec: relsec, Off: uint64(s.Info)}
+		return 0, 0, &UndefinedError{Cause: SectionOutside, Relsec: relsec, Off: uint64(s.Info)}
 	}
-	target := int(s.Info)
+	return int(s.Info), 0, nil
+}
+
+// applySome is apply for the entries from first to end.
+func (b *base) applySome(relsec, first, end int, one func(p *place) (diag.Errno, error)) (diag.Errno, error) {
+	target, errno, err := b.begin(relsec)
+	if errno != 0 || err != nil {
+		return errno, err
+	}
 	start := b.Addr(target)
-	rels := b.Relocs(relsec)[:n]
+	table := b.Table(relsec)
+	var own []kelf.Rel
+	if table == nil {
+		own = b.Relocs(relsec)
+	}
 	tr := b.Trace()
 	p := place{target: target}
-	for i := range rels {
+	for i := first; i < end; i++ {
 		b.entry = i
-		p.Rel = &rels[i]
+		if table != nil {
+			p.Rel = table.At(i)
+		} else {
+			p.Rel = own[i]
+		}
 		sym, ok := b.Symbol(p.Sym)
 		if !ok {
 			return 0, b.undefined(SymbolOutside, uint64(p.Sym))

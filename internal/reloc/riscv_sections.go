@@ -176,7 +176,6 @@ func summed(typ uint32) bool {
 // riscvSum is what is to be stored at one place.
 type riscvSum struct {
 	p      place
-	rel    kelf.Rel
 	entry  int
 	bucket uint64
 	sum    uint64 // a long, from zero
@@ -208,7 +207,7 @@ func (s *riscvSums) add(l *riscvLinker, p *place, v uint64) error {
 		s.list = append(s.list, riscvSum{p: *p, bucket: l.hash(p.P, s.bits)})
 	}
 	e := &s.list[i]
-	e.rel, e.entry = *p.Rel, l.entry
+	e.p.Rel, e.entry = p.Rel, l.entry
 	old := e.sum
 	narrow := func(mask, v uint64) uint64 { return old&^mask | v&mask }
 	switch p.Type {
@@ -275,7 +274,6 @@ func (l *riscvLinker) storeSums() error {
 	for _, i := range order {
 		e := &l.sums.list[i]
 		l.entry = e.entry
-		e.p.Rel = &e.rel
 		if err := l.storeOne(e); err != nil {
 			return err
 		}
@@ -286,7 +284,7 @@ func (l *riscvLinker) storeSums() error {
 func (l *riscvLinker) storeOne(e *riscvSum) error {
 	sum := l.signed(e.sum)
 	size, width := uint64(0), 0
-	switch e.rel.Type {
+	switch e.p.Rel.Type {
 	case 52, 53:
 		size, width = 1, 6
 	case 33, 37, 54:

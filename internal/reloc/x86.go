@@ -2,8 +2,10 @@ package reloc
 
 import (
 	"debug/elf"
+	"encoding/binary"
 
 	"kotool/internal/diag"
+	kelf "kotool/internal/elf"
 )
 
 // x86Linker relocates for x86-64: arch/x86/kernel/module.c, __apply_relocate_add and __write_relocate_add.
@@ -14,7 +16,66 @@ import (
 type x86Linker struct{ base }
 
 func (l *x86Linker) Apply(relsec int) (diag.Errno, error) {
-	return l.apply(relsec, l.one)
+	n, err := l.usual(relsec)
+	if err != nil {
+		return 0, err
+	}
+	return l.applySome(relsec, n, l.length(relsec), l.one)
+}
+
+// usual applies the entries from the first on as long as one after the other is what nearly all are: of a type, at a place and with a value
+// that is taken. It returns how many it has applied; the rules for the rest, and the words about them, are those of one.
+func (l *x86Linker) usual(relsec int) (n int, err error) {
+	table, symtab := l.Table(relsec), l.Symtab()
+	if table == nil || table.Raw() == nil || l.Trace() != nil {
+		return 0, nil
+	}
+	target, errno, err := l.begin(relsec)
+	if errno != 0 || err != nil {
+		return 0, err
+	}
+	entries := table.Raw()
+	size := l.Section(target).Size
+	content := l.Bytes(target, 0, size)
+	start := l.Addr(target)
+	for ; len(entries) >= 24; n++ {
+		r := kelf.PlainRel(entries)
+		at := uint64(r.Sym) * 24
+		if at+24 > uint64(len(symtab)) || r.Off > uint64(len(content)) {
+			break
+		}
+		place := content[r.Off:]
+		val := binary.LittleEndian.Uint64(symtab[at+8:]) + uint64(r.Addend)
+		narrow := true
+		switch elf.R_X86_64(r.Type) {
+		case elf.R_X86_64_64:
+			narrow = false
+		case elf.R_X86_64_PC32, elf.R_X86_64_PLT32:
+			val -= start + r.Off
+		case elf.R_X86_64_32S:
+			if int64(val) != int64(int32(val)) {
+				return n, nil
+			}
+		case elf.R_X86_64_PC64:
+			val -= start + r.Off
+			narrow = false
+		default:
+			return n, nil
+		}
+		if narrow {
+			if len(place) < 4 || binary.LittleEndian.Uint32(place) != 0 {
+				return n, nil
+			}
+			binary.LittleEndian.PutUint32(place, uint32(val))
+		} else {
+			if len(place) < 8 || binary.LittleEndian.Uint64(place) != 0 {
+				return n, nil
+			}
+			binary.LittleEndian.PutUint64(place, val)
+		}
+		entries = entries[24:]
+	}
+	return n, nil
 }
 
 func (l *x86Linker) one(p *place) (diag.Errno, error) {

@@ -12,7 +12,8 @@ import (
 // image is the module in memory as a Linker sees it.
 type image struct {
 	s    *state
-	rels map[int][]elf.Rel
+	rels map[int][]elf.Rel     // copies, where they were asked for
+	tabs map[int]*elf.RelTable // as the file has them
 	tr   reloc.Tracer
 
 	asked   []string // kernel symbols that the Linker has asked for
@@ -41,11 +42,10 @@ func (m *image) Relocs(i int) []elf.Rel {
 	if list, ok := m.rels[i]; ok {
 		return list
 	}
-	h := m.hdr(i)
-	if h.Type != stdelf.SHT_REL && h.Type != stdelf.SHT_RELA {
+	tab := m.table(i)
+	if tab == nil {
 		return nil
 	}
-	tab := m.s.Load.F.RelocsOf(*h)
 	list := make([]elf.Rel, tab.Len())
 	if raw := tab.Raw(); raw != nil {
 		for k := range list {
@@ -58,6 +58,47 @@ func (m *image) Relocs(i int) []elf.Rel {
 	}
 	m.rels[i] = list
 	return list
+}
+
+func (m *image) Table(i int) *elf.RelTable {
+	if _, ok := m.rels[i]; ok {
+		return nil
+	}
+	return m.table(i)
+}
+
+func (m *image) table(i int) *elf.RelTable {
+	if t, ok := m.tabs[i]; ok {
+		return t
+	}
+	var t *elf.RelTable
+	if h := m.hdr(i); h.Type == stdelf.SHT_REL || h.Type == stdelf.SHT_RELA {
+		t = m.s.Load.F.RelocsOf(*h)
+	}
+	m.tabs[i] = t
+	return t
+}
+
+// at is an entry of a relocation section, in the order of the load; ok is false past its end.
+func (m *image) relocAt(i, entry int) (r elf.Rel, ok bool) {
+	if t := m.Table(i); t != nil {
+		if entry >= t.Len() {
+			return r, false
+		}
+		return t.At(entry), true
+	}
+	if list := m.Relocs(i); entry < len(list) {
+		return list[entry], true
+	}
+	return r, false
+}
+
+func (m *image) Symtab() []byte {
+	m.entry(0)
+	if c := m.s.Load; c.Word() != 8 || c.F.Big {
+		return nil
+	}
+	return m.symtab
 }
 
 func (m *image) order() binary.ByteOrder {

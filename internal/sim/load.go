@@ -180,7 +180,7 @@ func (s *state) frob() (diag.Errno, error) {
 		c.Name(i)
 		c.Hdr[i].Addr = s.temp + c.Hdr[i].Off
 	}
-	s.img = &image{s: s, rels: map[int][]elf.Rel{}}
+	s.img = &image{s: s, rels: map[int][]elf.Rel{}, tabs: map[int]*elf.RelTable{}}
 	if s.tr != nil {
 		s.img.tr = s.tr
 	}

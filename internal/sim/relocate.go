@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"kotool/internal/diag"
+	"kotool/internal/elf"
 	"kotool/internal/kver"
 	"kotool/internal/reloc"
 )
@@ -39,8 +40,15 @@ func (s *state) applyRelocations() (diag.Errno, error) {
 
 // count notes a relocation section that was applied.
 func (s *state) count(sec int) {
-	list := s.img.Relocs(sec)
-	s.res.Applied += len(list)
+	tab, list := s.img.Table(sec), []elf.Rel(nil)
+	n := 0
+	if tab != nil {
+		n = tab.Len()
+	} else {
+		list = s.img.Relocs(sec)
+		n = len(list)
+	}
+	s.res.Applied += n
 	if !s.req.Count {
 		return
 	}
@@ -48,8 +56,14 @@ func (s *state) count(sec int) {
 		s.res.Relocs = map[uint32]int{}
 	}
 	var few [256]int
-	for i := range list {
-		if t := list[i].Type; t < uint32(len(few)) {
+	for i := range n {
+		var t uint32
+		if tab != nil {
+			t = tab.At(i).Type
+		} else {
+			t = list[i].Type
+		}
+		if t < uint32(len(few)) {
 			few[t]++
 		} else {
 			s.res.Relocs[t]++
@@ -87,8 +101,7 @@ func (s *state) relocFinding(sec int, errno diag.Errno) {
 		f.Dmesg = append(f.Dmesg, l.Text)
 	}
 	where := fmt.Sprintf("relocation %d of section %d", first.Entry, sec)
-	if list := s.img.Relocs(sec); first.Entry < len(list) {
-		r := &list[first.Entry]
+	if r, ok := s.img.relocAt(sec, first.Entry); ok {
 		target := c.Hdr[c.Hdr[sec].Info].Name
 		name := string(s.img.SymbolName(r.Sym))
 		if t := c.Symbols(); int64(r.Sym) < int64(t.Len()) {
