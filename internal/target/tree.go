@@ -91,8 +91,8 @@ func (t *Tree) link(list []*learned) {
 	}
 	for _, l := range list {
 		var needs []string
-		for name := range l.crcs {
-			if o := owner[name]; o != "" && o != l.path && !slices.Contains(needs, o) {
+		for name := range bytes.SplitSeq(l.names, []byte{0}) {
+			if o := owner[string(name)]; o != "" && o != l.path && !slices.Contains(needs, o) {
 				needs = append(needs, o)
 			}
 		}
@@ -329,6 +329,7 @@ type learned struct {
 	exports          []ksymtab.Export
 	hasCRCs          bool
 	crcs             map[string]wanted
+	names            []byte // of what it uses, with NULs between
 	intree           bool
 }
 
@@ -389,6 +390,17 @@ func (l *learned) wants(m *module.Module) {
 	if e := index.Find([]byte("module_layout")); e != nil {
 		l.crcs["module_layout"] = wanted{crc: e.CRC, hasCRC: true}
 	}
+}
+
+// uses notes the names of the symbols that it uses.
+func (l *learned) uses(m *module.Module) {
+	t := m.Symtab()
+	for i := 1; i < t.Len(); i++ {
+		if s := t.At(i); s.Undefined() && s.Bind() != 2 {
+			l.names = append(append(l.names, t.Name(s)...), 0)
+		}
+	}
+	l.names = slices.Clip(l.names)
 }
 
 // into notes the facts of one module.
@@ -479,13 +491,16 @@ func learnFrom(path string, src *source.Input, wants, offsets bool) *learned {
 	if wants || offsets {
 		l.wants(m)
 	}
+	if b.Link {
+		l.uses(m)
+	}
 	return l
 }
 
 // readTrees reads the modules of the trees that were given.
 func (b *Builder) readTrees() error {
 	for _, dir := range b.trees {
-		wants := b.Link || len(b.vmlinux) == 0 || len(b.vmlinux) == 1 && b.vmlinux[0].Len() < fewExports
+		wants := len(b.vmlinux) == 0 || len(b.vmlinux) == 1 && b.vmlinux[0].Len() < fewExports
 		list, err := b.scan(dir, wants)
 		if err != nil {
 			return err
