@@ -27,6 +27,9 @@ type Import struct {
 	row    int // of the kernel's export in Symvers[0], plus one; 0: not looked for, or none
 }
 
+// Row is the row of Symvers[0] that is the kernel's export of it, once it was resolved; -1 where there is none.
+func (i *Import) Row() int { return i.row - 1 }
+
 // Version is what a module's version table says of a symbol.
 type Version struct {
 	CRC   uint32

@@ -121,7 +121,7 @@ func TestEveryClassAndByteOrderIsRead(t *testing.T) {
 				if this.Init == nil || this.Exit == nil {
 					t.Fatalf("init %v, exit %v", this.Init, this.Exit)
 				}
-				got := fmt.Sprintf("%s=%s@%d %s@%d", this.Init.Symbol, this.Init.Alias, this.Init.Off/uint64(b.Word()), this.Exit.Symbol, this.Exit.Off/uint64(b.Word()))
+				got := fmt.Sprintf("%s=%s@%d %s@%d", this.Init.Symbol, this.Init.Alias(), this.Init.Off/uint64(b.Word()), this.Exit.Symbol, this.Exit.Off/uint64(b.Word()))
 				if want := "init_module=my_init@20 cleanup_module@30"; got != want {
 					t.Errorf("got %s want %s", got, want)
 				}

@@ -108,10 +108,10 @@ func (r *ModC) thisModule(p func(string, ...any)) {
 	}
 	p("\n__visible struct module __this_module /* %d bytes */\n__section(\".gnu.linkonce.this_module\") = {\n\t.name = KBUILD_MODNAME,\n", t.Size)
 	if t.Init != nil {
-		p("\t.init = init_module,%s\n", called(t.Init.Alias))
+		p("\t.init = init_module,%s\n", called(t.Init.Alias()))
 	}
 	if t.Exit != nil {
-		p("#ifdef CONFIG_MODULE_UNLOAD\n\t.exit = cleanup_module,%s\n#endif\n", called(t.Exit.Alias))
+		p("#ifdef CONFIG_MODULE_UNLOAD\n\t.exit = cleanup_module,%s\n#endif\n", called(t.Exit.Alias()))
 	}
 	p("\t.arch = MODULE_ARCH_INIT,\n};\n\n")
 }

@@ -37,7 +37,7 @@ func (r *ThisModule) funcJSON(j *render.JSON, key string, f *thismod.Func) {
 	j.Obj()
 	j.KUint("offset", f.Off)
 	j.KStr("symbol", f.Symbol)
-	j.KStrOrNull("alias", f.Alias)
+	j.KStrOrNull("alias", f.Alias())
 	j.KStr("section", r.section(f))
 	j.KHex("value", f.Place.Off)
 	j.End()
@@ -84,8 +84,8 @@ func (r *ThisModule) funcText(f *thismod.Func) string {
 		return "none"
 	}
 	text := f.Symbol
-	if f.Alias != "" {
-		text += " = " + f.Alias
+	if a := f.Alias(); a != "" {
+		text += " = " + a
 	}
 	return fmt.Sprintf("%s, %s+%#x (field at %#x)", text, r.section(f), f.Place.Off, f.Off)
 }

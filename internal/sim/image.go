@@ -197,7 +197,7 @@ func (m *image) Kernel(name string) (uint64, bool) {
 	if ok && m.s.k.Addr != nil && !slices.Contains(m.asked, name) {
 		m.asked = append(m.asked, name)
 		m.s.res.Asked++
-		m.s.noteMade(name)
+		m.s.noteMade(name, m.s.k.madeUp(name))
 	}
 	return a, ok
 }

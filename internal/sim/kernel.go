@@ -31,10 +31,12 @@ type Kernel struct {
 
 	windows []*window // the first is the machine's own, then one for each row of more
 	made    map[string]uint64
+	rows    []rowAddr         // of the kernel's exports, by the row of T.Symvers[0]
 	exports map[string]uint64 // addresses of what live modules export
-	live    []*Module         // newest first, as the kernel's list
-	spare   [][]byte          // memory of regions that was given back
-	percpu  *reserve          // nil: nobody has asked yet
+	live    []*Module         // oldest first
+	byName  map[string]*Module
+	spare   [][]byte // memory of regions that was given back
+	percpu  *reserve // nil: nobody has asked yet
 }
 
 // NewKernel makes a kernel of the facts in t, which belong to it from then on.
@@ -45,7 +47,7 @@ func NewKernel(t *compat.Target) *Kernel {
 	if t.LiveModules == nil {
 		t.LiveModules = map[string]*compat.LiveModule{}
 	}
-	return &Kernel{T: t, made: map[string]uint64{}, exports: map[string]uint64{}}
+	return &Kernel{T: t, made: map[string]uint64{}, exports: map[string]uint64{}, byName: map[string]*Module{}}
 }
 
 // Module is a loaded module, as far as loading can see it.
@@ -65,17 +67,14 @@ type Module struct {
 }
 
 // Modules are the loaded modules, the newest first.
-func (k *Kernel) Modules() []*Module { return k.live }
+func (k *Kernel) Modules() []*Module {
+	list := slices.Clone(k.live)
+	slices.Reverse(list)
+	return list
+}
 
 // Module finds a loaded module; nil: it is not loaded.
-func (k *Kernel) Module(name string) *Module {
-	for _, m := range k.live {
-		if m.Name == name {
-			return m
-		}
-	}
-	return nil
-}
+func (k *Kernel) Module(name string) *Module { return k.byName[name] }
 
 // Taints are what the kernel is tainted with.
 func (k *Kernel) Taints() compat.Taint { return k.T.Taints }
@@ -117,6 +116,28 @@ func (k *Kernel) madeUp(name string) bool {
 
 // fewNames is how many symbols a result names.
 const fewNames = 5
+
+// rowAddr is the address of a kernel symbol; 0: it has not been asked for.
+type rowAddr struct {
+	addr uint64
+	made bool // up
+}
+
+// rowSymbol is kernelSymbol for a row of the kernel's own exports, which remembers it.
+func (k *Kernel) rowSymbol(row int, name string) (rowAddr, bool) {
+	if row >= len(k.rows) {
+		k.rows = append(k.rows, make([]rowAddr, max(row+1, k.T.Symvers[0].Len())-len(k.rows))...)
+	}
+	r := &k.rows[row]
+	if r.addr != 0 {
+		return *r, true
+	}
+	a, ok := k.kernelSymbol(name)
+	if ok {
+		*r = rowAddr{a, k.madeUp(name)}
+	}
+	return *r, ok
+}
 
 // Fixed are addresses of a real load, to be repeated.
 type Fixed struct {
@@ -269,7 +290,8 @@ func (k *Kernel) admit(s *state) *Module {
 			o.UsedBy = slices.Insert(o.UsedBy, 0, m.Name)
 		}
 	}
-	k.live = slices.Insert(k.live, 0, m)
+	k.live = append(k.live, m)
+	k.byName[m.Name] = m
 	return m
 }
 
@@ -351,4 +373,5 @@ func (k *Kernel) Forget(m *Module) {
 	}
 	delete(k.T.LiveModules, m.Name)
 	k.live = slices.DeleteFunc(k.live, func(x *Module) bool { return x == m })
+	delete(k.byName, m.Name)
 }

@@ -262,9 +262,15 @@ func (s *state) laySymtab(strict bool) {
 	all := c.T.Is("KALLSYMS_ALL")
 	keepAll := all == compat.Yes || all == compat.Unknown && s.usualKallsymsAll()
 	size := uint64(0)
+	raw, stays := t.Raw(), s.coreSections(keepAll)
 	for i := range t.Len() {
+		if raw != nil && i > 0 {
+			if x := elf.PlainShndx(raw[i*24:]); x < uint16(stdelf.SHN_LORESERVE) && (int(x) >= len(stays) || !stays[x]) {
+				continue
+			}
+		}
 		y := t.At(i)
-		if i != 0 && !s.isCore(&y, keepAll) {
+		if i != 0 && (y.Undefined() || y.Reserved || int(y.Shndx) >= len(stays) || y.NameOff == 0 || !stays[y.Shndx]) {
 			continue
 		}
 		l.core = append(l.core, i)
@@ -289,21 +295,17 @@ func (s *state) laySymtab(strict bool) {
 	round(I)
 }
 
-// isCore is is_core_symbol. Source: kernel/module/kallsyms.c.
-func (s *state) isCore(y *elf.Symbol, all bool) bool {
+// coreSections are the sections whose named symbols stay. Source: kernel/module/kallsyms.c: is_core_symbol.
+func (s *state) coreSections(all bool) []bool {
 	c := s.Load
-	if y.Undefined() || y.Reserved || int(y.Shndx) >= len(c.Hdr) || y.NameOff == 0 {
-		return false
+	stays := make([]bool, len(c.Hdr))
+	for i := 1; i < len(stays); i++ {
+		f := c.Hdr[i].Flags
+		p := &s.layout.places[i]
+		stays[i] = all && i == c.Index.Pcpu ||
+			f&stdelf.SHF_ALLOC != 0 && (all || f&stdelf.SHF_EXECINSTR != 0) && (p.Region < 0 || !Kind(p.Region).IsInit())
 	}
-	if all && int(y.Shndx) == c.Index.Pcpu {
-		return true
-	}
-	h := &c.Hdr[y.Shndx]
-	p := &s.layout.places[y.Shndx]
-	if h.Flags&stdelf.SHF_ALLOC == 0 || !all && h.Flags&stdelf.SHF_EXECINSTR == 0 {
-		return false
-	}
-	return p.Region < 0 || !Kind(p.Region).IsInit()
+	return stays
 }
 
 // kallsymsAll are the kernels that distributions build with CONFIG_KALLSYMS_ALL: read in Debian's configurations of 5.10, 6.1, 6.12 and 7.2.

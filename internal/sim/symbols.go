@@ -2,11 +2,13 @@ package sim
 
 import (
 	stdelf "debug/elf"
+	"encoding/binary"
 	"fmt"
 	"strings"
 
 	"kotool/internal/compat"
 	"kotool/internal/diag"
+	"kotool/internal/elf"
 )
 
 func (s *state) simplifySymbols() (diag.Errno, error) {
@@ -22,7 +24,15 @@ func (s *state) simplifySymbols() (diag.Errno, error) {
 	resolved := 0
 	s.res.Imports = len(im.Imports)
 	n := s.img.Symbols()
+	raw, simple := s.img.Symtab(), s.simpleBases()
 	for i := 1; i < n; i++ {
+		if at := i * 24; at+24 <= len(raw) {
+			if x := elf.PlainShndx(raw[at:]); int(x) < len(simple) && simple[x].ok {
+				v := raw[at+8 : at+16]
+				binary.LittleEndian.PutUint64(v, binary.LittleEndian.Uint64(v)+simple[x].base)
+				continue
+			}
+		}
 		y, ok := s.img.Symbol(uint32(i))
 		if !ok {
 			return 0, fmt.Errorf("symbol %d lies outside of what is loaded", i)
@@ -89,8 +99,32 @@ func (s *state) simplifySymbols() (diag.Errno, error) {
 	return bad, nil
 }
 
+// simpleBase is what is added to the value of each symbol of a section.
+type simpleBase struct {
+	base uint64
+	ok   bool
+}
+
+// simpleBases are those of the sections with nothing special about them, by section.
+func (s *state) simpleBases() []simpleBase {
+	c := s.Load
+	list := make([]simpleBase, min(len(c.Hdr), int(stdelf.SHN_LORESERVE)))
+	for i := 1; i < len(list); i++ {
+		list[i] = simpleBase{c.Hdr[i].Addr, i != c.Index.Pcpu}
+	}
+	return list
+}
+
 // address is where a symbol is that was found.
 func (s *state) address(imp *compat.Import, owner string) (uint64, bool) {
+	if row := imp.Row(); row >= 0 && s.req.Fixed == nil {
+		a, ok := s.k.rowSymbol(row, imp.Name)
+		if ok {
+			s.res.Kernel++
+			s.noteMade(imp.Name, a.made)
+		}
+		return a.addr, ok
+	}
 	if a, ok := s.k.exports[imp.Name]; ok && owner != "" {
 		return a, true
 	}
@@ -105,14 +139,14 @@ func (s *state) address(imp *compat.Import, owner string) (uint64, bool) {
 	a, ok := s.k.symbol(imp.Name)
 	if owner == "" && ok {
 		s.res.Kernel++
-		s.noteMade(imp.Name)
+		s.noteMade(imp.Name, s.k.madeUp(imp.Name))
 	}
 	return a, ok
 }
 
-// noteMade counts a symbol of the kernel whose address was made up.
-func (s *state) noteMade(name string) {
-	if s.k.madeUp(name) {
+// noteMade counts a symbol of the kernel if its address was made up.
+func (s *state) noteMade(name string, made bool) {
+	if made {
 		if s.res.Made++; s.res.Made <= fewNames {
 			s.res.MadeUp = append(s.res.MadeUp, name)
 		}

@@ -329,7 +329,7 @@ func (b *Builder) packedModule(path string, data []byte, pool *source.Buffers, o
 		return &learned{path: path, err: err}
 	}
 	defer src.Close()
-	return learnFrom(path, src, true, offsets)
+	return learnFrom(path, src, true, offsets, false)
 }
 
 // unpacked is a file of a package that is compressed by itself, as it was before.

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 
+	"kotool/internal/elf"
 	"kotool/internal/ksymtab"
 	"kotool/internal/modtree"
 	"kotool/internal/module"
@@ -395,7 +396,11 @@ func (l *learned) wants(m *module.Module) {
 // uses notes the names of the symbols that it uses.
 func (l *learned) uses(m *module.Module) {
 	t := m.Symtab()
+	raw := t.Raw()
 	for i := 1; i < t.Len(); i++ {
+		if raw != nil && elf.PlainShndx(raw[i*24:]) != 0 {
+			continue
+		}
 		if s := t.At(i); s.Undefined() && s.Bind() != 2 {
 			l.names = append(append(l.names, t.Name(s)...), 0)
 		}
@@ -451,11 +456,11 @@ func (b *Builder) one(path string, pool *source.Buffers, wants, offsets bool) *l
 		return &learned{path: path, err: err}
 	}
 	defer src.Close()
-	return learnFrom(path, src, wants, offsets)
+	return learnFrom(path, src, wants, offsets, b.Link)
 }
 
-// learnFrom is what an open module tells to a tree.
-func learnFrom(path string, src *source.Input, wants, offsets bool) *learned {
+// learnFrom is what an open module tells to a tree. wants, offsets and names are parts that cost more and are not always asked for.
+func learnFrom(path string, src *source.Input, wants, offsets, names bool) *learned {
 	m, err := module.Decode(src, module.Meta{Path: path, Compression: src.Compression, Damage: src.Damage})
 	if err == nil {
 		err = m.NeedSections()
@@ -491,7 +496,7 @@ func learnFrom(path string, src *source.Input, wants, offsets bool) *learned {
 	if wants || offsets {
 		l.wants(m)
 	}
-	if b.Link {
+	if names {
 		l.uses(m)
 	}
 	return l

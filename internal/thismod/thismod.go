@@ -30,8 +30,17 @@ type Module struct {
 type Func struct {
 	Off    uint64 // offset of the field in the section
 	Symbol string // "init_module", "cleanup_module"
-	Alias  string // another function symbol of the same place: "hello_init"; "" for none
 	Place  kelf.Place
+	f      *kelf.File
+}
+
+// Alias is another function symbol of the same place: "hello_init"; "" for none. It is looked for in the whole symbol table.
+func (fn *Func) Alias() string {
+	if fn.Place.Section == 0 {
+		return ""
+	}
+	spot := fn.Place.Spot()
+	return names(fn.f, map[kelf.Spot]bool{spot: true})[spot].alias
 }
 
 // Field is another relocated field: data of the machine.
@@ -93,19 +102,18 @@ func Read(f *kelf.File, info string) (*Module, error) {
 			continue
 		}
 		fields = append(fields, field{rel.Off, p})
-		if p.Section != 0 {
+		if n := string(p.Name); p.Section != 0 && n != initName && n != exitName {
 			spots[p.Spot()] = true
 		}
 	}
 	known := names(f, spots)
 	for _, fl := range fields {
 		p := fl.place
-		n := known[p.Spot()]
 		role := string(p.Name)
 		if role != initName && role != exitName && p.Section != 0 {
-			role = n.role
+			role = known[p.Spot()].role
 		}
-		fn := &Func{fl.off, role, n.alias, p}
+		fn := &Func{fl.off, role, p, f}
 		switch role {
 		case initName:
 			m.Init = fn
