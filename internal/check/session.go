@@ -27,7 +27,7 @@ type Session struct {
 // Frozen is the target for drafts: it does not change while a session goes on.
 func (s *Session) Frozen() *compat.Target {
 	t := s.T.Target
-	t.Live, t.LiveModules, t.Owners = nil, nil, nil
+	t.Live, t.LiveModules = nil, nil
 	return &t
 }
 

@@ -323,7 +323,7 @@ func imports(im *Importer, ns string) bool {
 func (t *Target) provider(sym *Import, not string) (Export, bool) {
 	if sym.row != 0 {
 		s := t.Symvers[0].At(sym.row - 1)
-		return t.exportOf(&s, t.Symvers[0].HasCRC), true
+		return exportOf(&s, "", t.Symvers[0].HasCRC), true
 	}
 	name := []byte(sym.Name)
 	e, row, ok := t.find(name, not)

@@ -7,7 +7,6 @@ import (
 
 	"kotool/internal/arch"
 	"kotool/internal/kver"
-	"kotool/internal/module"
 	"kotool/internal/sig"
 	"kotool/internal/symvers"
 )
@@ -77,8 +76,6 @@ type Target struct {
 	// MissingCRC is whether the kernel refuses a symbol that the module has no version of: Debian's do, others warn.
 	MissingCRC Answer
 	Live       map[string]Export // exports of modules that are given beside the module
-	// Owners remembers the names of modules by the paths in Symvers. nil: it is not remembered, and many may ask at once.
-	Owners map[string]string
 	// OnlyLoaded says that what modules export is there only when they are loaded: rows about other modules do not count.
 	OnlyLoaded bool
 	// Granted says that the kernel is taken to export a name that nothing is known about, without a CRC; nil: it is not.
@@ -173,7 +170,7 @@ func (t *Target) Find(name []byte, not string) (Export, bool) {
 func (t *Target) beyond(name []byte, doubtful bool) (Export, bool) {
 	if t.Learned != nil {
 		if s, is := t.Learned.Lookup(name); is {
-			return t.exportOf(&s, s.CRC != 0), true
+			return exportOf(&s, "", s.CRC != 0), true
 		}
 	}
 	if doubtful && t.LeaveWeak {
@@ -187,18 +184,19 @@ func (t *Target) beyond(name []byte, doubtful bool) (Export, bool) {
 func (t *Target) find(name []byte, not string) (found Export, kernelRow int, ok bool) {
 	for k, tab := range t.Symvers {
 		for i := tab.Row(name); i >= 0; i = tab.Following(i) {
-			s := tab.At(i)
-			if s.InKernel() {
+			if tab.InKernel(i) {
+				s := tab.At(i)
 				if k > 0 {
 					i = -1
 				}
-				return t.exportOf(&s, tab.HasCRC), i, true
+				return exportOf(&s, "", tab.HasCRC), i, true
 			}
 			if ok || t.OnlyLoaded {
 				continue
 			}
-			if e := t.exportOf(&s, tab.HasCRC); e.Owner != not {
-				found, ok = e, true
+			if owner := tab.Owner(i); owner != not {
+				s := tab.At(i)
+				found, ok = exportOf(&s, owner, tab.HasCRC), true
 			}
 		}
 	}
@@ -211,19 +209,8 @@ func (t *Target) find(name []byte, not string) (found Export, kernelRow int, ok 
 	return found, -1, ok
 }
 
-func (t *Target) exportOf(s *symvers.Symbol, crcs bool) Export {
-	e := Export{CRC: s.CRC, HasCRC: crcs, GPL: s.GPL(), Namespace: string(s.Namespace)}
-	if !s.InKernel() {
-		owner, ok := t.Owners[string(s.Module)]
-		if !ok {
-			owner = module.NameOfFile(string(s.Module))
-			if t.Owners != nil {
-				t.Owners[string(s.Module)] = owner
-			}
-		}
-		e.Owner = owner
-	}
-	return e
+func exportOf(s *symvers.Symbol, owner string, crcs bool) Export {
+	return Export{CRC: s.CRC, HasCRC: crcs, GPL: s.GPL(), Namespace: string(s.Namespace), Owner: owner}
 }
 
 func hex(v uint64) string { return fmt.Sprintf("%#x", v) }

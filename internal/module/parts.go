@@ -2,8 +2,6 @@ package module
 
 import (
 	"fmt"
-	"path"
-	"strings"
 
 	"kotool/internal/diag"
 	"kotool/internal/elf"
@@ -11,6 +9,7 @@ import (
 	"kotool/internal/modinfo"
 	"kotool/internal/params"
 	"kotool/internal/sig"
+	"kotool/internal/source"
 	"kotool/internal/thismod"
 	"kotool/internal/versions"
 )
@@ -163,17 +162,8 @@ func (m *Module) InfoName() string {
 	return NameOfFile(m.Path)
 }
 
-// NameOfFile is the module name that a file name stands for: kbuild writes dashes and commas as underscores.
-//
-// Source: scripts/Makefile.lib: name-fix-token.
-func NameOfFile(p string) string {
-	name := path.Base(p)
-	for _, suffix := range []string{".gz", ".xz", ".zst"} {
-		name = strings.TrimSuffix(name, suffix)
-	}
-	name = strings.TrimSuffix(name, ".ko")
-	return strings.ReplaceAll(strings.ReplaceAll(name, "-", "_"), ",", "_")
-}
+// NameOfFile is the module name that a file name stands for.
+func NameOfFile(p string) string { return source.ModuleName(p) }
 
 // BuildID is the GNU build id, nil where there is none.
 func (m *Module) BuildID() []byte {

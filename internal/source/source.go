@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"iter"
 	"math"
 	"os"
 )
@@ -338,6 +339,24 @@ func (in *Input) ReadAll() ([]byte, error) {
 		return nil, err
 	}
 	return b, nil
+}
+
+// Pieces yields all plain bytes in order. A piece is valid until the next one comes.
+func (in *Input) Pieces() iter.Seq2[[]byte, error] {
+	return func(yield func([]byte, error) bool) {
+		if in.cut || in.file == nil {
+			yield(in.ReadAll())
+			return
+		}
+		buf := make([]byte, min(in.size, chunk))
+		for off := uint64(0); off < in.size; off += uint64(len(buf)) {
+			buf = buf[:min(in.size-off, chunk)]
+			err := readAt(in.file, buf, off)
+			if !yield(buf, err) || err != nil {
+				return
+			}
+		}
+	}
 }
 
 // Close ends the use of the bytes; the buffers may serve another input. To close again does nothing.

@@ -4,17 +4,17 @@ package symvers
 import (
 	"bytes"
 	"fmt"
+	"iter"
 	"math"
 )
 
-// Symbol is one row of a Module.symvers. The byte slices are parts of the file.
+// Symbol is one row of a Module.symvers. The byte slices are parts of the table.
 type Symbol struct {
 	Name      []byte
 	CRC       uint32
 	Module    []byte // "vmlinux", or a module's path without .ko; empty in the two-column form
 	Export    []byte // "EXPORT_SYMBOL_GPL"; empty in the forms without it
 	Namespace []byte
-	Line      int // 1 is the first
 }
 
 // GPL reports whether only GPL-compatible modules see the symbol.
@@ -40,8 +40,11 @@ const hintSymvers = "give the kernel build's Module.symvers; an image or a modul
 // parser is the state between rows.
 type parser struct {
 	t       *Table
-	columns int  // of the first row; 4 and 5 are one form, since the last column may be empty
-	last    bool // the row has no newline: the file may have been cut there
+	columns int // of the first row; 4 and 5 are one form, since the last column may be empty
+	line    int
+	last    bool   // the row has no newline: the file may have been cut there
+	rest    []byte // of a line that goes on in the next piece
+	texts   [256]uint32
 }
 
 // Parse reads a Module.symvers in any of its historic forms, with tabs or spaces:
@@ -54,38 +57,72 @@ type parser struct {
 //
 // The rows of a file are all of one form; only an empty namespace at the end may be left out with its tab, as editors
 // do. Which of the two forms with five columns it is, each row tells: the kind of export is one of a few words.
-// The table keeps data. A row that is none of these is a *LineError.
+// A row that is none of these is a *LineError.
 //
 // Source: scripts/mod/modpost.c: write_dump, read_dump.
 func Parse(data []byte) (*Table, error) {
-	if uint64(len(data)) > math.MaxUint32 {
-		return nil, fmt.Errorf("%d bytes are more than a Module.symvers can have", len(data))
+	return Read(uint64(len(data)), func(yield func([]byte, error) bool) { yield(data, nil) })
+}
+
+// Read is Parse for a file of that size, in bytes, that comes in pieces, which need not outlive their turn. An error among them is returned.
+func Read(size uint64, pieces iter.Seq2[[]byte, error]) (*Table, error) {
+	if size > math.MaxUint32 {
+		return nil, fmt.Errorf("%d bytes are more than a Module.symvers can have", size)
 	}
-	if bytes.HasPrefix(data, []byte("\x7fELF")) {
-		return nil, &LineError{1, "this is an ELF file", hintSymvers}
+	p := &parser{t: newTable(size)}
+	for piece, err := range pieces {
+		if err == nil {
+			err = p.piece(piece)
+		}
+		if err != nil {
+			return nil, err
+		}
 	}
-	if i := bytes.IndexByte(data, 0); i >= 0 {
-		return nil, &LineError{1 + bytes.Count(data[:i], []byte{'\n'}), "a NUL byte: this is not text", hintSymvers}
-	}
-	p := parser{t: newTable(data)}
-	for pos, line := 0, 1; pos < len(data); line++ {
-		end := bytes.IndexByte(data[pos:], '\n')
-		if end < 0 {
-			end, p.last = len(data)-pos, true
+	if len(p.rest) > 0 {
+		p.last = true
+		if err := p.one(p.rest); err != nil {
+			return nil, err
 		}
-		s := data[pos : pos+end]
-		for len(s) > 0 && s[len(s)-1] == '\r' {
-			s = s[:len(s)-1]
-		}
-		if !blank(s) {
-			if err := p.row(s, pos, line); err != nil {
-				return nil, err
-			}
-		}
-		pos += end + 1
 	}
 	p.t.index()
 	return p.t, nil
+}
+
+func (p *parser) piece(data []byte) error {
+	if p.line == 0 && len(p.rest) == 0 && bytes.HasPrefix(data, []byte("\x7fELF")) {
+		return &LineError{1, "this is an ELF file", hintSymvers}
+	}
+	if i := bytes.IndexByte(data, 0); i >= 0 {
+		return &LineError{p.line + 1 + bytes.Count(data[:i], []byte{'\n'}), "a NUL byte: this is not text", hintSymvers}
+	}
+	for {
+		end := bytes.IndexByte(data, '\n')
+		if end < 0 {
+			p.rest = append(p.rest, data...)
+			return nil
+		}
+		s := data[:end]
+		if len(p.rest) > 0 {
+			p.rest = append(p.rest, s...)
+			s = p.rest
+		}
+		if err := p.one(s); err != nil {
+			return err
+		}
+		p.rest, data = p.rest[:0], data[end+1:]
+	}
+}
+
+// one takes a line without its newline.
+func (p *parser) one(s []byte) error {
+	p.line++
+	for len(s) > 0 && s[len(s)-1] == '\r' {
+		s = s[:len(s)-1]
+	}
+	if blank(s) {
+		return nil
+	}
+	return p.row(s)
 }
 
 // blank reports whether a line has nothing in it.
@@ -159,10 +196,10 @@ func known(export []byte) bool {
 	return false
 }
 
-// row adds the row s, which begins at pos in the file.
-func (p *parser) row(s []byte, pos, line int) error {
+// row adds the row s.
+func (p *parser) row(s []byte) error {
 	bad := func(format string, args ...any) error {
-		e := &LineError{Line: line, Text: fmt.Sprintf(format, args...)}
+		e := &LineError{Line: p.line, Text: fmt.Sprintf(format, args...)}
 		switch {
 		case looksLikeMap(s):
 			e.Hint = "this looks like a System.map; give the Module.symvers of the same build"
@@ -213,23 +250,48 @@ func (p *parser) row(s []byte, pos, line int) error {
 			return bad("column %d has %d bytes", i+1, f[i].to-f[i].from)
 		}
 	}
-	r := row{crc: crc, line: uint32(line), name: uint32(pos + f[1].from), nameLen: uint16(f[1].to - f[1].from)}
+	t := p.t
+	r := row{crc: crc, name: uint32(len(t.text)), nameLen: uint16(f[1].to - f[1].from)}
+	t.text = append(t.text, at(1)...)
 	if module >= 0 {
-		r.module, r.moduleLen = uint32(pos+f[module].from), uint16(f[module].to-f[module].from)
+		r.module = p.text(at(module))
 	}
 	if export >= 0 {
-		r.export, r.exportLen = uint32(pos+f[export].from), uint16(f[export].to-f[export].from)
-		p.t.HasExport = true
+		r.export = p.text(at(export))
+		t.HasExport = true
 	}
 	if ns >= 0 {
-		r.ns, r.nsLen = uint32(pos+f[ns].from), uint16(f[ns].to-f[ns].from)
-		p.t.HasNamespace = true
+		r.ns = p.text(at(ns))
+		t.HasNamespace = true
 	}
 	if crc != 0 {
-		p.t.HasCRC = true
+		t.HasCRC = true
 	}
-	p.t.rows = append(p.t.rows, r)
+	if uint64(len(t.text)) > math.MaxUint32-4*math.MaxUint16 {
+		return bad("the names are too many")
+	}
+	t.rows = append(t.rows, r)
 	return nil
+}
+
+// text is the number of a text in the table's list. Most rows repeat what one of the last ones has.
+func (p *parser) text(b []byte) uint32 {
+	if len(b) == 0 {
+		return 0
+	}
+	t := p.t
+	h := uint32(len(b))
+	for _, c := range b[max(0, len(b)-8):] {
+		h = h*31 + uint32(c)
+	}
+	last := &p.texts[h%uint32(len(p.texts))]
+	if *last != 0 && string(t.cut(&t.texts[*last])) == string(b) {
+		return *last
+	}
+	t.texts = append(t.texts, text{off: uint32(len(t.text)), n: uint16(len(b))})
+	t.text = append(t.text, b...)
+	*last = uint32(len(t.texts) - 1)
+	return *last
 }
 
 // sameForm reports whether a row of n columns goes with the rows before it, and notes the form of the first. A file
@@ -266,9 +328,30 @@ func parseCRC(b []byte) (uint32, bool) {
 	if len(b) < 3 || len(b) > 18 || b[0] != '0' || b[1]|0x20 != 'x' {
 		return 0, false
 	}
+	if len(b) == 10 {
+		// As modpost writes it.
+		v, bad := uint32(0), uint8(0)
+		for _, c := range b[2:10] {
+			d := digits[c]
+			v, bad = v<<4|uint32(d&15), bad|d
+		}
+		return v, bad < 16
+	}
 	v, ok := parseHex(b[2:])
 	return uint32(v), ok && v <= math.MaxUint32
 }
+
+// digits are the values of hexadecimal digits; 0xff: it is none.
+var digits = func() (t [256]uint8) {
+	for i := range t {
+		if v, ok := parseHex([]byte{byte(i)}); ok {
+			t[i] = uint8(v)
+		} else {
+			t[i] = 0xff
+		}
+	}
+	return t
+}()
 
 // parseHex reads one to sixteen hexadecimal digits.
 func parseHex(b []byte) (v uint64, ok bool) {

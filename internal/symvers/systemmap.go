@@ -36,7 +36,9 @@ type mapLine struct {
 	module    uint32
 	nameLen   uint16
 	moduleLen uint16
+	tag       uint16 // of the name's hash
 	kind      byte
+	next      uint32 // line number plus one of the next one in the same bucket
 }
 
 // ParseMap reads a System.map, or text from /proc/kallsyms: address, type letter and name, and there the module in
@@ -64,11 +66,14 @@ func ParseMap(data []byte) (*Map, error) {
 		pos += end + 1
 	}
 	m.names = newIndex(len(m.lines))
-	// Global symbols first: a static one of the same name is not what a module means.
-	for _, global := range []bool{true, false} {
-		for i := range m.lines {
-			if a := (Address{Type: m.lines[i].kind}); a.Global() == global {
-				m.names.put(uint32(i), m.name)
+	// Global symbols come first in each chain, so they go in last: a static one of the same name is not what a module means.
+	for _, global := range []bool{false, true} {
+		for i := len(m.lines) - 1; i >= 0; i-- {
+			l := &m.lines[i]
+			if a := (Address{Type: l.kind}); a.Global() == global {
+				var head *uint32
+				head, l.tag = m.names.bucket(m.name(l))
+				l.next, *head = *head, uint32(i+1)
 			}
 		}
 	}
@@ -117,8 +122,7 @@ func (m *Map) parseLine(s []byte, pos, line int) error {
 	return nil
 }
 
-func (m *Map) name(i uint32) []byte {
-	l := &m.lines[i]
+func (m *Map) name(l *mapLine) []byte {
 	end := l.name + uint32(l.nameLen)
 	return m.data[l.name:end:end]
 }
@@ -135,19 +139,21 @@ func (m *Map) Len() int {
 func (m *Map) At(i int) Address {
 	l := &m.lines[i]
 	end := l.module + uint32(l.moduleLen)
-	return Address{Name: m.name(uint32(i)), Addr: l.addr, Type: l.kind, Module: m.data[l.module:end:end], Line: int(l.line)}
+	return Address{Name: m.name(l), Addr: l.addr, Type: l.kind, Module: m.data[l.module:end:end], Line: int(l.line)}
 }
 
 // Lookup returns the first global symbol of a name, or else the first local one.
 func (m *Map) Lookup(name []byte) (Address, bool) {
-	if m == nil {
+	if m == nil || len(m.lines) == 0 {
 		return Address{}, false
 	}
-	i, ok := m.names.find(name, m.name)
-	if !ok {
-		return Address{}, false
+	head, tag := m.names.bucket(name)
+	for at := *head; at != 0; at = m.lines[at-1].next {
+		if l := &m.lines[at-1]; l.tag == tag && string(m.name(l)) == string(name) {
+			return m.At(int(at - 1)), true
+		}
 	}
-	return m.At(int(i)), true
+	return Address{}, false
 }
 
 // All yields the symbols in file order.

@@ -3,12 +3,16 @@ package symvers
 import (
 	"hash/maphash"
 	"iter"
+	"sync/atomic"
+
+	"kotool/internal/source"
 )
 
 // Table is a Module.symvers, indexed by name. It is read-only, so that many may use it at once.
 type Table struct {
-	data  []byte
+	text  []byte // names, and what texts refer to
 	rows  []row
+	texts []text // paths of modules, kinds of export and namespaces; the first is empty
 	names index
 	// HasExport says that the rows tell the kind of export, so that GPL-only is known.
 	HasExport bool
@@ -18,48 +22,58 @@ type Table struct {
 	HasCRC bool
 }
 
-// row holds offsets in the file rather than slices: a table may have millions.
+// row holds offsets rather than slices: a table may have millions.
 type row struct {
-	crc       uint32
-	line      uint32
-	name      uint32
-	nameLen   uint16
-	exportLen uint16
-	export    uint32
-	module    uint32
-	moduleLen uint16
-	nsLen     uint16
-	ns        uint32
-	nextSame  uint32 // row number plus one of the next row of the same name
-	tail      uint32 // in the first row of a name: row number plus one of the last
+	name    uint32 // offset in Table.text
+	crc     uint32
+	next    uint32 // row number plus one of the next one in the same bucket
+	module  uint32 // numbers in Table.texts
+	export  uint32
+	ns      uint32
+	nameLen uint16
+	tag     uint16 // of the name's hash: spares the look at most names that are not it
 }
 
-func newTable(data []byte) *Table {
-	// A row of a real file has 70 to 80 bytes.
-	return &Table{data: data, rows: make([]row, 0, len(data)/64+1)}
+// text is a text that many rows share.
+type text struct {
+	off   uint32
+	n     uint16
+	owner atomic.Pointer[string] // the name of the module whose path it is, once somebody has asked
 }
 
-func (t *Table) name(i uint32) []byte {
-	r := &t.rows[i]
+func newTable(size uint64) *Table {
+	// A row of a real file has 70 to 80 bytes, a third of them its name.
+	return &Table{rows: make([]row, 0, size/64+1), text: make([]byte, 0, size/3), texts: make([]text, 1, 64)}
+}
+
+func (t *Table) cut(x *text) []byte { return t.text[x.off : x.off+uint32(x.n) : x.off+uint32(x.n)] }
+
+func (t *Table) name(r *row) []byte {
 	end := r.name + uint32(r.nameLen)
-	return t.data[r.name:end:end]
+	return t.text[r.name:end:end]
 }
 
+// index makes the chains of rows, each in the order of the file.
 func (t *Table) index() {
 	t.names = newIndex(len(t.rows))
-	for i := range t.rows {
-		at, hit := t.names.put(uint32(i), t.name)
-		if !hit {
-			continue
-		}
-		// The name is there already: the rows of one name are a chain, the first one is found.
-		head := &t.rows[at]
-		last := head
-		if head.tail != 0 {
-			last = &t.rows[head.tail-1]
-		}
-		last.nextSame, head.tail = uint32(i+1), uint32(i+1)
+	for i := len(t.rows) - 1; i >= 0; i-- {
+		r := &t.rows[i]
+		var head *uint32
+		head, r.tag = t.names.bucket(t.name(r))
+		r.next, *head = *head, uint32(i+1)
 	}
+}
+
+// from is the first row of a name from row number at-1 on in its chain, -1 where there is none.
+func (t *Table) from(at uint32, tag uint16, name []byte) int {
+	for at != 0 {
+		r := &t.rows[at-1]
+		if r.tag == tag && int(r.nameLen) == len(name) && string(t.name(r)) == string(name) {
+			return int(at - 1)
+		}
+		at = r.next
+	}
+	return -1
 }
 
 // Len is the number of rows.
@@ -73,68 +87,58 @@ func (t *Table) Len() int {
 // At returns row i, in file order.
 func (t *Table) At(i int) Symbol {
 	r := &t.rows[i]
-	cut := func(off uint32, n uint16) []byte {
-		end := off + uint32(n)
-		return t.data[off:end:end]
-	}
-	return Symbol{Name: cut(r.name, r.nameLen), CRC: r.crc, Module: cut(r.module, r.moduleLen),
-		Export: cut(r.export, r.exportLen), Namespace: cut(r.ns, r.nsLen), Line: int(r.line)}
+	return Symbol{Name: t.name(r), CRC: r.crc, Module: t.cut(&t.texts[r.module]), Export: t.cut(&t.texts[r.export]), Namespace: t.cut(&t.texts[r.ns])}
 }
 
 // Lookup returns the first row of a name.
 func (t *Table) Lookup(name []byte) (Symbol, bool) {
-	if t == nil {
+	i := t.Row(name)
+	if i < 0 {
 		return Symbol{}, false
 	}
-	at, ok := t.names.find(name, t.name)
-	if !ok {
-		return Symbol{}, false
-	}
-	return t.At(int(at)), true
+	return t.At(i), true
 }
 
 // Row is the number of the first row of a name, -1 where there is none.
 func (t *Table) Row(name []byte) int {
-	if t == nil {
+	if t == nil || len(t.rows) == 0 {
 		return -1
 	}
-	at, ok := t.names.find(name, t.name)
-	if !ok {
-		return -1
-	}
-	return int(at)
+	head, tag := t.names.bucket(name)
+	return t.from(*head, tag, name)
 }
 
 // Following is the number of the next row of the same name, -1 behind the last.
-func (t *Table) Following(i int) int { return int(t.rows[i].nextSame) - 1 }
+func (t *Table) Following(i int) int {
+	r := &t.rows[i]
+	return t.from(r.next, r.tag, t.name(r))
+}
 
 // InKernel reports whether row i is of the kernel image itself.
 func (t *Table) InKernel(i int) bool {
-	r := &t.rows[i]
-	return r.moduleLen == 0 || r.moduleLen == 7 && string(t.data[r.module:r.module+7]) == "vmlinux"
+	x := &t.texts[t.rows[i].module]
+	return x.n == 0 || x.n == 7 && string(t.text[x.off:x.off+7]) == "vmlinux"
+}
+
+// Owner is the name of the module that row i is of; "" for the kernel itself.
+func (t *Table) Owner(i int) string {
+	x := &t.texts[t.rows[i].module]
+	if s := x.owner.Load(); s != nil {
+		return *s
+	}
+	name := ""
+	if !t.InKernel(i) {
+		name = source.ModuleName(string(t.cut(x)))
+	}
+	x.owner.Store(&name)
+	return name
 }
 
 // Same yields every row of a name, in file order.
 func (t *Table) Same(name []byte) iter.Seq[Symbol] {
 	return func(yield func(Symbol) bool) {
-		if t == nil {
-			return
-		}
-		at, ok := t.names.find(name, t.name)
-		for ok && yield(t.At(int(at))) {
-			next := t.rows[at].nextSame
-			at, ok = next-1, next != 0
-		}
-	}
-}
-
-// Duplicates yields the first row of each name that has more than one. modpost writes none; a file joined from several may have them.
-func (t *Table) Duplicates() iter.Seq[Symbol] {
-	return func(yield func(Symbol) bool) {
-		for i := range t.Len() {
-			if t.rows[i].tail != 0 && !yield(t.At(i)) {
-				return
-			}
+		for i := t.Row(name); i >= 0 && yield(t.At(i)); {
+			i = t.Following(i)
 		}
 	}
 }
@@ -150,58 +154,24 @@ func (t *Table) All() iter.Seq[Symbol] {
 	}
 }
 
-// index finds rows by name: open addressing over row numbers. The names stay where they are, in the file.
-// The seed is the process's own, so that no file can be made to collide.
+// index has the first row of each chain of rows, by the hash of their names. The seed is the process's own, so that no file can be made to
+// collide.
 type index struct {
-	slots []slot
+	heads []uint32 // row number plus one; 0: none
 	seed  maphash.Seed
 }
 
-type slot struct {
-	hash uint32 // upper half: spares the look at most names that are not it
-	row  uint32 // number plus one; 0: free
-}
-
-// newIndex makes room for n rows, a quarter of it free at least.
+// newIndex makes room for n rows, one bucket each or a little more.
 func newIndex(n int) index {
 	size := 16
-	for size/4 < n-size/2 {
+	for size < n {
 		size *= 2
 	}
-	return index{slots: make([]slot, size), seed: maphash.MakeSeed()}
+	return index{heads: make([]uint32, size), seed: maphash.MakeSeed()}
 }
 
-// at is the slot where name is, or would go.
-func (x *index) at(name []byte, names func(uint32) []byte) (s *slot, hash uint32) {
+// bucket is where the chain of a name begins, and the tag that its rows have.
+func (x *index) bucket(name []byte) (head *uint32, tag uint16) {
 	h := maphash.Bytes(x.seed, name)
-	hash = uint32(h >> 32)
-	mask := uint64(len(x.slots) - 1)
-	for i := h & mask; ; i = (i + 1) & mask {
-		s = &x.slots[i]
-		if s.row == 0 || s.hash == hash && string(names(s.row-1)) == string(name) {
-			return s, hash
-		}
-	}
-}
-
-// put adds a row. Where its name is there already it returns that row, and hit.
-func (x *index) put(row uint32, names func(uint32) []byte) (first uint32, hit bool) {
-	s, hash := x.at(names(row), names)
-	if s.row != 0 {
-		return s.row - 1, true
-	}
-	*s = slot{hash, row + 1}
-	return row, false
-}
-
-// find returns the first row of a name.
-func (x *index) find(name []byte, names func(uint32) []byte) (row uint32, ok bool) {
-	if len(x.slots) == 0 {
-		return 0, false
-	}
-	s, _ := x.at(name, names)
-	if s.row == 0 {
-		return 0, false
-	}
-	return s.row - 1, true
+	return &x.heads[h&uint64(len(x.heads)-1)], uint16(h >> 48)
 }

@@ -114,7 +114,7 @@ var packageFiles = []struct {
 	is   func(name string) bool
 	use  func(b *Builder, path string, data []byte) error
 }{
-	{"Module.symvers", isSymvers, (*Builder).symversOf},
+	{"Module.symvers", isSymvers, (*Builder).symversText},
 	{"config of the image", func(n string) bool { return isConfig(n) && !below(n, ".config") }, (*Builder).configOf},
 	{".config", isConfig, (*Builder).configOf},
 	{"utsrelease.h", func(n string) bool { return below(n, "include/generated/utsrelease.h") }, func(b *Builder, p string, data []byte) error { b.utsReleaseOf(p, data); return nil }},
@@ -373,13 +373,25 @@ func (b *Builder) settlePackages() error {
 // errFound ends a walk through a package.
 var errFound = errors.New("found")
 
+// isPackage reports whether a file is a Debian package, by its name's prefix or by its content; of what is no regular file nothing is read.
+func isPackage(path string) bool {
+	if strings.HasPrefix(path, "deb:") {
+		return true
+	}
+	if st, err := os.Stat(path); err != nil || !st.Mode().IsRegular() {
+		return false
+	}
+	raw, err := head(path)
+	return err == nil && isDeb(raw)
+}
+
 // readMember reads a file, or the one in a Debian package whose name fits. what is its name for people; from is where the bytes are.
 func (b *Builder) readMember(path, what string, is func(name string) bool) (data []byte, from string, err error) {
-	path = strings.TrimPrefix(path, "deb:")
-	if raw, herr := head(path); herr != nil || !isDeb(raw) {
+	if !isPackage(path) {
 		data, err = b.read(path)
 		return data, path, err
 	}
+	path = strings.TrimPrefix(path, "deb:")
 	a, done, err := b.openArchive(path)
 	if err != nil {
 		return nil, path, err

@@ -138,23 +138,29 @@ func readAll(path string, o source.Options) ([]byte, error) {
 
 // ReadSymvers reads a Module.symvers, which may be compressed. Its errors name the file, and what to give instead.
 func ReadSymvers(path string, o source.Options) (*symvers.Table, error) {
-	o.Any = true
-	data, err := readAll(path, o)
+	o.Any, o.Partial = true, true
+	src, err := source.Open(path, o)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%s: %w", path, err)
 	}
-	return parseSymvers(path, data)
+	defer src.Close()
+	if src.Damage != nil {
+		return nil, fmt.Errorf("%s: %w", path, src.Damage)
+	}
+	return asSymvers(path)(symvers.Read(src.Size(), src.Pieces()))
 }
 
-func parseSymvers(path string, data []byte) (*symvers.Table, error) {
-	tab, err := symvers.Parse(data)
-	if err != nil {
+// asSymvers names the file in errors.
+func asSymvers(path string) func(*symvers.Table, error) (*symvers.Table, error) {
+	return func(tab *symvers.Table, err error) (*symvers.Table, error) {
+		if err == nil {
+			return tab, nil
+		}
 		if le, ok := errors.AsType[*symvers.LineError](err); ok && le.Hint != "" {
 			return nil, fmt.Errorf("%s: %w\nhint: %s", path, err, le.Hint)
 		}
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
-	return tab, nil
 }
 
 // file looks at the content.
@@ -175,6 +181,9 @@ func (b *Builder) file(kind, path string) error {
 	if kind == "image" || kind == "vmlinux" || looksLikeImage(raw) && !packed(raw) {
 		return b.image(path)
 	}
+	if kind == "" && isRows(raw) {
+		return b.Symvers(path)
+	}
 	data, err := b.read(path)
 	if err != nil {
 		if looksLikeImage(raw) {
@@ -183,6 +192,11 @@ func (b *Builder) file(kind, path string) error {
 		return err
 	}
 	return b.content(kind, path, data)
+}
+
+// isRows reports whether a file begins as a Module.symvers does.
+func isRows(data []byte) bool {
+	return bytes.HasPrefix(bytes.TrimLeft(data, " \t\r\n"), []byte("0x"))
 }
 
 // content looks at bytes that were read, and unpacked if they were compressed.
@@ -197,8 +211,8 @@ func (b *Builder) content(kind, path string, data []byte) error {
 	}
 	first := data[:min(len(data), 256<<10)]
 	switch {
-	case bytes.HasPrefix(bytes.TrimLeft(data, " \t\r\n"), []byte("0x")):
-		return b.symversOf(path, data)
+	case isRows(data):
+		return b.symversText(path, data)
 	case bytes.Contains(first, []byte("\nCONFIG_")) || bytes.HasPrefix(first, []byte("CONFIG_")) || bytes.Contains(first, []byte("\n# CONFIG_")):
 		return b.configOf(path, data)
 	case isMap(first):
@@ -248,18 +262,30 @@ func isMap(b []byte) bool {
 
 // Symvers adds a Module.symvers, or that of a package of headers.
 func (b *Builder) Symvers(path string) error {
-	data, path, err := b.readMember(path, "Module.symvers", isSymvers)
+	if isPackage(path) {
+		data, from, err := b.readMember(path, "Module.symvers", isSymvers)
+		if err != nil {
+			return err
+		}
+		return b.symversText(from, data)
+	}
+	tab, err := ReadSymvers(path, source.Options{MaxSize: b.Limit})
 	if err != nil {
 		return err
 	}
-	return b.symversOf(path, data)
+	return b.symversOf(path, tab)
 }
 
-func (b *Builder) symversOf(path string, data []byte) error {
-	tab, err := parseSymvers(path, data)
+// symversText adds a Module.symvers that was read.
+func (b *Builder) symversText(path string, data []byte) error {
+	tab, err := asSymvers(path)(symvers.Parse(data))
 	if err != nil {
 		return err
 	}
+	return b.symversOf(path, tab)
+}
+
+func (b *Builder) symversOf(path string, tab *symvers.Table) error {
 	if tab.Len() == 0 {
 		return fmt.Errorf("%s: no rows: this is no Module.symvers of a kernel", path)
 	}

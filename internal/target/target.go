@@ -319,7 +319,7 @@ func (b *Builder) Target() (*Target, error) {
 		t.Enforce = compat.No // but for the boot's module.sig_enforce
 	}
 	b.findTrimmed()
-	t.Live, t.Owners = map[string]compat.Export{}, map[string]string{}
+	t.Live = map[string]compat.Export{}
 	t.LiveModules = map[string]*compat.LiveModule{}
 	return t, nil
 }
