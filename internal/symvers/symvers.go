@@ -3,6 +3,7 @@ package symvers
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
 	"iter"
 	"math"
@@ -281,10 +282,12 @@ func (p *parser) text(b []byte) uint32 {
 	}
 	t := p.t
 	h := uint32(len(b))
-	for _, c := range b[max(0, len(b)-8):] {
-		h = h*31 + uint32(c)
+	if n := len(b); n >= 4 {
+		h += binary.LittleEndian.Uint32(b[n-4:])
+	} else {
+		h += uint32(b[0])
 	}
-	last := &p.texts[h%uint32(len(p.texts))]
+	last := &p.texts[h*0x9e3779b1>>24]
 	if *last != 0 && string(t.cut(&t.texts[*last])) == string(b) {
 		return *last
 	}
