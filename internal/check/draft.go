@@ -119,6 +119,7 @@ func NewDraft(t *compat.Target, path string, src *source.Input, head []byte, mem
 		return d, nil
 	}
 	d.whole = true
+	l.Settle()
 	var uerr *compat.UndefinedError
 	if d.im, lerr = l.Importer(); errors.As(lerr, &uerr) {
 		if d.before.Errno == 0 && d.before.Undefined == nil {

@@ -246,6 +246,7 @@ func (s *Session) symbols(d *Draft, r *report.Check, v *verdict, t *compat.Targe
 			r.Need(o.Owner)
 		}
 	}
+	r.CRCs += d.im.PlainCRCs
 	v.log(lines)
 	if bad != 0 {
 		v.refuse(bad, "simplify_symbols", "2.7")
@@ -256,7 +257,7 @@ func (s *Session) symbols(d *Draft, r *report.Check, v *verdict, t *compat.Targe
 	if note := differ.text(r.CRCs, r.CRCsDiffer); note != "" {
 		r.Notes = append(r.Notes, note)
 	}
-	for _, note := range []string{trimmed(s.T, r.Findings, len(d.im.Imports)), gplOnly(r.Findings, d.im.License)} {
+	for _, note := range []string{trimmed(s.T, r.Findings, d.im.Count()), gplOnly(r.Findings, d.im.License)} {
 		if note != "" {
 			r.Notes = append(r.Notes, note)
 		}
@@ -359,9 +360,9 @@ func (s *Session) says(d *Draft, r *report.Check, t *compat.Target) {
 		not("struct module", "the kernel's size of it is not known")
 	}
 	if t.NoExports && t.Learned == nil {
-		not(count(len(d.im.Imports), "symbol"), "what the kernel exports is not known")
+		not(count(d.im.Count(), "symbol"), "what the kernel exports is not known")
 	} else {
-		yes("%s", count(len(d.im.Imports)-r.Unknown, "symbol"))
+		yes("%s", count(d.im.Count()-r.Unknown, "symbol"))
 		if r.Unknown > 0 {
 			why := "the evidence tells nothing of them"
 			if s.T.ModulesUnknown {

@@ -67,6 +67,7 @@ type Load struct {
 	scratch *Scratch
 
 	all, whole, valid bool // for Before and After
+	settle            bool // for Importer
 	refusedAt         *refusal
 }
 

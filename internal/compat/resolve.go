@@ -46,8 +46,35 @@ type Importer struct {
 	Depends    []string // depends=: the modules that modpost found exporting what it uses
 	Versions   string   // the tables that the kernel looks at: "none", "basic", "extended"
 	Imports    []Import // symbol table order
+	// Plain is how many more there are that the kernel itself provides with nothing against it, where Load.Settle was called; PlainCRCs, how
+	// many CRCs of those were compared.
+	Plain, PlainCRCs int
 	Sections   int      // e_shnum
 	Taints     Taint    // when its symbols are resolved
+}
+
+// Count is the number of symbols that are to be resolved.
+func (im *Importer) Count() int { return len(im.Imports) + im.Plain }
+
+// Settle lets Importer resolve what the kernel itself provides and nothing speaks against: most of what modules need. It is for targets in which no
+// module is loaded, for a proprietary one changes what those after it may use.
+func (l *Load) Settle() { l.settle = len(l.T.LiveModules) == 0 }
+
+// plain reports whether a symbol is one for which Resolve has no word to say, and whether its CRC was compared.
+func (l *Load) plain(name []byte, v Version, im *Importer, gpl bool) (is, compared bool) {
+	t := l.T
+	if len(t.Symvers) == 0 {
+		return false, false
+	}
+	tab := t.Symvers[0]
+	i := tab.Row(name)
+	if i < 0 || !tab.InKernel(i) || tab.GPL(i) && !gpl || tab.InNamespace(i) {
+		return false, false
+	}
+	if !t.ModVersions || !tab.HasCRC || im.Versions == "none" {
+		return true, false
+	}
+	return v.Found && v.High == 0 && v.CRC == tab.CRC(i), true
 }
 
 // Importer collects the symbols that are to be resolved, in the table's order.
@@ -58,7 +85,10 @@ func (l *Load) Importer() (*Importer, error) {
 		Versions: l.versionsFormat(), Sections: len(l.Hdr), Taints: l.Taints}
 	im.Depends = strings.FieldsFunc(l.tags.depends, func(r rune) bool { return r == ',' })
 	t := l.Symbols()
-	im.Imports = make([]Import, 0, min(l.vers.Len()+8, t.Len()))
+	if !l.settle {
+		im.Imports = make([]Import, 0, min(l.vers.Len()+8, t.Len()))
+	}
+	gpl := GPLCompatible(im.License) && im.Taints&TaintProprietary == 0
 	str := &l.Hdr[l.Index.Str]
 	x86 := l.x86()
 	ppc64 := l.F.Header.Machine == stdelf.EM_PPC64
@@ -95,6 +125,15 @@ func (l *Load) Importer() (*Importer, error) {
 				name = bytes.TrimPrefix(name, []byte(".")) // dedotify
 			}
 			imp.Ver = l.versionOf(name)
+			if l.settle {
+				if is, compared := l.plain(name, imp.Ver, im, gpl); is {
+					im.Plain++
+					if compared {
+						im.PlainCRCs++
+					}
+					continue
+				}
+			}
 		case s.Shndx == uint32(stdelf.SHN_COMMON):
 			if bytes.HasPrefix(name, []byte("__gnu_lto")) {
 				continue

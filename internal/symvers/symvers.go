@@ -19,8 +19,10 @@ type Symbol struct {
 }
 
 // GPL reports whether only GPL-compatible modules see the symbol.
-func (s *Symbol) GPL() bool {
-	return string(s.Export) == "EXPORT_SYMBOL_GPL" || string(s.Export) == "EXPORT_UNUSED_SYMBOL_GPL"
+func (s *Symbol) GPL() bool { return gplOnly(s.Export) }
+
+func gplOnly(export []byte) bool {
+	return string(export) == "EXPORT_SYMBOL_GPL" || string(export) == "EXPORT_UNUSED_SYMBOL_GPL"
 }
 
 // InKernel reports whether the kernel image itself exports the symbol.
