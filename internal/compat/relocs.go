@@ -78,7 +78,7 @@ func (l *Load) Relocs() (modelled bool) {
 			l.suspect("section %d holds a live patch's relocations", i)
 			continue
 		}
-		tab := l.F.RelocsOf(*s)
+		tab := l.F.RelocsOf(s)
 		target := &l.Hdr[s.Info]
 		var bytes []byte
 		zero := x86 && target.Type != stdelf.SHT_NOBITS

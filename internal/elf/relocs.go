@@ -271,10 +271,10 @@ func (f *File) CStringAt(p Place) (s []byte, ok bool) {
 }
 
 // RelocsOf reads the relocations of a section header that need not be one of the file's own: a loader's copy.
-func (f *File) RelocsOf(s Section) *RelTable {
+func (f *File) RelocsOf(s *Section) RelTable {
 	rela := s.Type == elf.SHT_RELA
-	data := f.clip(&s)
+	data := f.clip(s)
 	size := relSize(f.Class, rela)
 	plain := !f.Big && rela && f.Class == elf.ELFCLASS64 && f.Header.Machine != elf.EM_MIPS && f.Header.Machine != elf.EM_SPARCV9
-	return &RelTable{Section: s.Index, Target: s.Info, Rela: rela, plain: plain, n: int(data.Len()) / size, size: size, ents: data.Bytes(), f: f}
+	return RelTable{Section: s.Index, Target: s.Info, Rela: rela, plain: plain, n: int(data.Len()) / size, size: size, ents: data.Bytes(), f: f}
 }

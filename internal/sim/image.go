@@ -73,7 +73,8 @@ func (m *image) table(i int) *elf.RelTable {
 	}
 	var t *elf.RelTable
 	if h := m.hdr(i); h.Type == stdelf.SHT_REL || h.Type == stdelf.SHT_RELA {
-		t = m.s.Load.F.RelocsOf(*h)
+		tab := m.s.Load.F.RelocsOf(h)
+		t = &tab
 	}
 	m.tabs[i] = t
 	return t
