@@ -166,25 +166,3 @@ func FuzzLoad(f *testing.F) {
 		}
 	})
 }
-
-func benchmark(b *testing.B, path string) {
-	data, err := os.ReadFile(path)
-	if err != nil {
-		b.Fatal(err)
-	}
-	v := version(data)
-	applied := 0
-	b.ReportAllocs()
-	for b.Loop() {
-		k := granting(v)
-		res := k.Load(RequestOf(elf.Mem(data)))
-		if res.Errno != 0 {
-			b.Fatal(res.Errno, res.Log)
-		}
-		applied = res.Applied
-	}
-	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(applied), "ns/reloc")
-}
-
-func BenchmarkLoadHello(b *testing.B) { benchmark(b, "../../testdata/ko/amd64-6.1/hello.ko") }
-func BenchmarkLoadArm64(b *testing.B) { benchmark(b, "../../testdata/ko/arm64-6.1/hello.ko") }
