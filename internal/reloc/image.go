@@ -34,7 +34,7 @@ type Image interface {
 	Symbol(i uint32) (Symbol, bool)
 	// SetSymbol changes an entry that exists.
 	SetSymbol(i uint32, s Symbol)
-	// Symtab is the table's bytes, Symbols entries of 24; nil where they are not little-endian ELF64.
+	// Symtab is the table's bytes as they are now; nil where they are not in one piece.
 	Symtab() []byte
 	// SymbolName is for messages and for the few names that a machine treats specially.
 	SymbolName(i uint32) []byte

@@ -11,7 +11,7 @@ import (
 
 // Begin makes the Linker of one load of a module of that machine. The error is ErrMachine.
 func Begin(m elf.Machine, class elf.Class, big bool, img Image, t Traits) (Linker, error) {
-	b := base{Image: img, t: t, m: m, class: class, order: orderOf(big), rela: true}
+	b := base{Image: img, t: t, m: m, class: class, order: orderOf(big), big: big, rela: true}
 	switch m {
 	case elf.EM_X86_64:
 		return &x86Linker{base: b}, nil
@@ -74,10 +74,15 @@ type base struct {
 	m     elf.Machine
 	class elf.Class
 	order byteOrder
+	big   bool
 
 	rel, rela bool // the forms of relocation that the machine takes: MODULES_USE_ELF_REL, MODULES_USE_ELF_RELA
 
 	relsec, entry int // being applied
+
+	// What is read for each entry of the section that is being applied.
+	content []byte // of the target
+	symtab  []byte
 }
 
 func (*base) Frob() (diag.Errno, error)     { return 0, nil }
@@ -127,6 +132,8 @@ func (b *base) applySome(relsec, first, end int, one func(p *place) (diag.Errno,
 		return errno, err
 	}
 	start := b.Addr(target)
+	b.content, b.symtab = b.Bytes(target, 0, b.Section(target).Size), b.Symtab()
+	defer func() { b.content, b.symtab = nil, nil }()
 	table := b.Table(relsec)
 	var own []kelf.Rel
 	if table == nil {
@@ -141,11 +148,11 @@ func (b *base) applySome(relsec, first, end int, one func(p *place) (diag.Errno,
 		} else {
 			p.Rel = own[i]
 		}
-		sym, ok := b.Symbol(p.Sym)
-		if !ok {
+		var ok bool
+		if p.sym, ok = b.symbol(p.Sym); !ok {
 			return 0, b.undefined(SymbolOutside, uint64(p.Sym))
 		}
-		p.sym, p.S, p.P = sym, sym.Value, start+p.Off
+		p.S, p.P = p.sym.Value, start+p.Off
 		if b.class == elf.ELFCLASS32 {
 			p.P = uint64(uint32(p.P))
 		}
@@ -164,6 +171,26 @@ func (b *base) applySome(relsec, first, end int, one func(p *place) (diag.Errno,
 	return 0, nil
 }
 
+// symbol is Symbol, from the table where it is in reach.
+func (b *base) symbol(i uint32) (Symbol, bool) {
+	if b.class == elf.ELFCLASS64 {
+		if at := uint64(i) * 24; at+24 <= uint64(len(b.symtab)) {
+			e := b.symtab[at : at+24 : at+24]
+			if b.big {
+				return Symbol{Value: binary.BigEndian.Uint64(e[8:]), Info: e[4], Other: e[5], Shndx: binary.BigEndian.Uint16(e[6:])}, true
+			}
+			return Symbol{Value: binary.LittleEndian.Uint64(e[8:]), Info: e[4], Other: e[5], Shndx: binary.LittleEndian.Uint16(e[6:])}, true
+		}
+	} else if at := uint64(i) * 16; at+16 <= uint64(len(b.symtab)) {
+		e := b.symtab[at : at+16 : at+16]
+		if b.big {
+			return Symbol{Value: uint64(binary.BigEndian.Uint32(e[4:])), Info: e[12], Other: e[13], Shndx: binary.BigEndian.Uint16(e[14:])}, true
+		}
+		return Symbol{Value: uint64(binary.LittleEndian.Uint32(e[4:])), Info: e[12], Other: e[13], Shndx: binary.LittleEndian.Uint16(e[14:])}, true
+	}
+	return b.Symbol(i)
+}
+
 // touched are the bytes that a relocation's type touches; nil where they are not known or out of reach.
 func (b *base) touched(p *place) []byte {
 	if n := Lookup(b.m, b.class, p.Type).Size; n > 0 {
@@ -174,6 +201,9 @@ func (b *base) touched(p *place) []byte {
 
 // at returns n writable bytes at the place, or an *UndefinedError.
 func (b *base) at(p *place, n uint64) ([]byte, error) {
+	if have := uint64(len(b.content)); p.Off <= have && n <= have-p.Off {
+		return b.content[p.Off : p.Off+n : p.Off+n], nil
+	}
 	if loc := b.Bytes(p.target, p.Off, n); uint64(len(loc)) == n {
 		return loc, nil
 	}

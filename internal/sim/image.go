@@ -96,9 +96,6 @@ func (m *image) relocAt(i, entry int) (r elf.Rel, ok bool) {
 
 func (m *image) Symtab() []byte {
 	m.entry(0)
-	if c := m.s.Load; c.Word() != 8 || c.F.Big {
-		return nil
-	}
 	return m.symtab
 }
 

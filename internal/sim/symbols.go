@@ -25,6 +25,9 @@ func (s *state) simplifySymbols() (diag.Errno, error) {
 	s.res.Imports = len(im.Imports)
 	n := s.img.Symbols()
 	raw, simple := s.img.Symtab(), s.simpleBases()
+	if c.Word() != 8 || c.F.Big {
+		raw = nil
+	}
 	for i := 1; i < n; i++ {
 		if at := i * 24; at+24 <= len(raw) {
 			if x := elf.PlainShndx(raw[at:]); int(x) < len(simple) && simple[x].ok {
