@@ -49,8 +49,8 @@ type Importer struct {
 	// Plain is how many more there are that the kernel itself provides with nothing against it, where Load.Settle was called; PlainCRCs, how
 	// many CRCs of those were compared.
 	Plain, PlainCRCs int
-	Sections   int      // e_shnum
-	Taints     Taint    // when its symbols are resolved
+	Sections         int   // e_shnum
+	Taints           Taint // when its symbols are resolved
 }
 
 // Count is the number of symbols that are to be resolved.

@@ -147,6 +147,8 @@ func (l *arm64Linker) adrp(p *place, in arm64Insn, loc []byte, val uint64) (diag
 
 // Frob is module_frob_arch_sections: it counts PLT entries and sorts the branches among the relocations of code.
 func (l *arm64Linker) Frob() (diag.Errno, error) {
+	l.symtab = l.Symtab()
+	defer func() { l.symtab = nil }() // layout moves it
 	if !l.t.ARM64.PLT {
 		return 0, nil
 	}
@@ -221,7 +223,7 @@ func (l *arm64Linker) count(rels []kelf.Rel, target int) (n int, err error) {
 		if r.Type != uint32(elf.R_AARCH64_JUMP26) && r.Type != uint32(elf.R_AARCH64_CALL26) {
 			return false
 		}
-		s, ok := l.Symbol(r.Sym)
+		s, ok := l.symbol(r.Sym)
 		if !ok && err == nil {
 			err = l.undefined(SymbolOutside, uint64(r.Sym))
 		}
@@ -243,8 +245,7 @@ func (l *arm64Linker) count(rels []kelf.Rel, target int) (n int, err error) {
 				j--
 			}
 		}
-		KernelSort(i, l.t.SortPairs, func(x, y int) int { return order(&rels[x], &rels[y]) },
-			func(x, y int) { rels[x], rels[y] = rels[y], rels[x] })
+		sortRels(rels[:i], l.t.SortPairs, byType, order)
 	}
 	for k := range rels {
 		r := &rels[k]

@@ -113,6 +113,8 @@ func (t *armPLT) entry(l *armLinker, val uint32) (uint32, error) {
 
 // Frob is module_frob_arch_sections: it sorts the relocations of code and counts the entries that they may need.
 func (l *armLinker) Frob() (diag.Errno, error) {
+	l.symtab = l.Symtab()
+	defer func() { l.symtab = nil }() // layout moves it
 	if !l.t.ARM.PLT {
 		return 0, nil
 	}
@@ -181,15 +183,14 @@ func (l *armLinker) Frob() (diag.Errno, error) {
 // count is the sort and count_plts.
 func (l *armLinker) count(rels []kelf.Rel, target int) (n int, err error) {
 	order := func(a, b *kelf.Rel) int { return cmp.Or(cmp.Compare(a.Type, b.Type), cmp.Compare(a.Sym, b.Sym)) }
-	KernelSort(len(rels), l.t.SortPairs, func(i, j int) int { return order(&rels[i], &rels[j]) },
-		func(i, j int) { rels[i], rels[j] = rels[j], rels[i] })
+	sortRels(rels, l.t.SortPairs, func(r *kelf.Rel) (uint64, bool) { return uint64(r.Type)<<32 | uint64(r.Sym), true }, order)
 	for i := range rels {
 		r := &rels[i]
 		if !armBranch(r.Type) {
 			continue
 		}
 		l.entry = i
-		s, ok := l.Symbol(r.Sym)
+		s, ok := l.symbol(r.Sym)
 		if !ok {
 			return 0, l.undefined(SymbolOutside, uint64(r.Sym))
 		}

@@ -1,6 +1,7 @@
 package reloc
 
 import (
+	"bytes"
 	"debug/elf"
 
 	"kotool/internal/kver"
@@ -49,7 +50,7 @@ func ExtableOf(m elf.Machine, class elf.Class, v kver.Version) Extable {
 }
 
 // SortExtable sorts the exception table b, which lies at addr, by the address of the instruction, and corrects the relative
-// fields of entries that move. A rest shorter than an entry is left alone. pairs: see KernelSort.
+// fields of entries that move. A rest shorter than an entry is left alone. pairs: see kernelSort.
 //
 // Source: lib/extable.c: sort_extable, swap_ex; kernel/module/main.c: post_relocation.
 func SortExtable(b []byte, addr uint64, x Extable, big, pairs bool) {
@@ -68,41 +69,31 @@ func SortExtable(b []byte, addr uint64, x Extable, big, pairs bool) {
 		}
 		return o.Uint64(e)
 	}
-	cmp := func(i, j int) int {
-		switch a, b := insn(i), insn(j); {
-		case a > b:
-			return 1
-		case a < b:
-			return -1
-		}
-		return 0
+	h := make([]sortKey, n)
+	for i := range h {
+		h[i] = sortKey{insn(i), int32(i)}
 	}
-	var tmp [16]byte
-	swap := func(i, j int) {
-		p, q := b[i*x.Size:(i+1)*x.Size], b[j*x.Size:(j+1)*x.Size]
-		copy(tmp[:], p)
-		copy(p, q)
-		copy(q, tmp[:x.Size])
-		if !x.Relative {
-			return
+	kernelSort(h, pairs)
+	old := bytes.Clone(b)
+	for i := range h {
+		from := int(h[i].i)
+		e := b[i*x.Size : (i+1)*x.Size]
+		copy(e, old[from*x.Size:])
+		if !x.Relative || from == i {
+			continue
 		}
-		delta := uint32((j - i) * x.Size)
+		moved := (from - i) * x.Size
 		fields := 2
 		if x.Handler {
 			fields = 3
 		}
 		for f := range fields {
-			o.PutUint32(p[4*f:], o.Uint32(p[4*f:])+delta)
-			o.PutUint32(q[4*f:], o.Uint32(q[4*f:])-delta)
+			o.PutUint32(e[4*f:], o.Uint32(e[4*f:])+uint32(moved))
 		}
 		if x.Size == 16 { // s390 up to 5.10: a handler, relative too, unless it is 0
-			if h := o.Uint64(p[8:]); h != 0 {
-				o.PutUint64(p[8:], h+uint64((j-i)*x.Size))
-			}
-			if h := o.Uint64(q[8:]); h != 0 {
-				o.PutUint64(q[8:], h-uint64((j-i)*x.Size))
+			if v := o.Uint64(e[8:]); v != 0 {
+				o.PutUint64(e[8:], v+uint64(moved))
 			}
 		}
 	}
-	KernelSort(n, pairs, cmp, swap)
 }

@@ -432,8 +432,7 @@ func (l *loongLinker) Frob() (diag.Errno, error) {
 			order := func(a, b *kelf.Rel) int {
 				return cmp.Or(cmp.Compare(a.Sym, b.Sym), cmp.Compare(a.Type, b.Type), cmp.Compare(a.Addend, b.Addend))
 			}
-			KernelSort(len(rels), l.t.SortPairs, func(x, y int) int { return order(&rels[x], &rels[y]) },
-				func(x, y int) { rels[x], rels[y] = rels[y], rels[x] })
+			sortRels(rels, l.t.SortPairs, bySymbol, order)
 		}
 		var plts, gots []kelf.Rel
 		for _, r := range rels {

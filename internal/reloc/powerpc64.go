@@ -113,10 +113,9 @@ func (l *ppc64Linker) Frob() (diag.Errno, error) {
 // count sorts a relocation section backwards by symbol, type and addend, and counts the calls that differ from the one counted
 // before. The kernel compares 32 bits of the addend with all of the next one's.
 func (l *ppc64Linker) count(rels []kelf.Rel) (n int) {
-	KernelSort(len(rels), l.t.SortPairs, func(i, j int) int {
-		a, b := &rels[j], &rels[i]
+	sortRels(rels, l.t.SortPairs, bySymbolDown, func(b, a *kelf.Rel) int {
 		return cmp.Or(cmp.Compare(a.Sym, b.Sym), cmp.Compare(a.Type, b.Type), cmp.Compare(a.Addend, b.Addend))
-	}, func(i, j int) { rels[i], rels[j] = rels[j], rels[i] })
+	})
 	var sym, addend uint32
 	for i := range rels {
 		r := &rels[i]

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"testing"
 
+	kelf "kotool/internal/elf"
 	"kotool/internal/kver"
 )
 
@@ -21,9 +22,15 @@ func TestKernelSortSorts(t *testing.T) {
 			}
 			want := slices.Clone(s)
 			slices.Sort(want)
-			KernelSort(n, pairs, func(i, j int) int { return cmp.Compare(s[i], s[j]) }, func(i, j int) { s[i], s[j] = s[j], s[i] })
-			if !slices.Equal(s, want) {
-				t.Fatalf("pairs %v: got %v, want %v", pairs, s, want)
+			h := make([]sortKey, n)
+			for i := range h {
+				h[i] = sortKey{uint64(s[i]), int32(i)}
+			}
+			kernelSort(h, pairs)
+			for i := range h {
+				if int(h[i].key) != want[i] || s[h[i].i] != want[i] {
+					t.Fatalf("pairs %v: element %d: got %v, want %v", pairs, i, h[i], want[i])
+				}
 			}
 		}
 	}
@@ -41,11 +48,46 @@ func TestKernelSortOrdersEqualElementsAsTheKernel(t *testing.T) {
 		{false, "abc", "bca"},
 		{true, "abc", "cba"},
 	} {
-		s := []byte(c.in)
-		KernelSort(len(s), c.pairs, func(i, j int) int { return 0 }, func(i, j int) { s[i], s[j] = s[j], s[i] })
-		if string(s) != c.want {
-			t.Errorf("pairs %v: %s: got %s, want %s", c.pairs, c.in, s, c.want)
+		h := make([]sortKey, len(c.in))
+		for i := range h {
+			h[i].i = int32(i)
 		}
+		kernelSort(h, c.pairs)
+		got := ""
+		for i := range h {
+			got += c.in[h[i].i : h[i].i+1]
+		}
+		if got != c.want {
+			t.Errorf("pairs %v: %s: got %s, want %s", c.pairs, c.in, got, c.want)
+		}
+	}
+}
+
+// Whether the numbers fit a key or not, the order is the same.
+func TestSortRelsByKeysAndByComparing(t *testing.T) {
+	r := rand.New(rand.NewPCG(3, 4))
+	compare := func(a, b *kelf.Rel) int {
+		return cmp.Or(cmp.Compare(a.Sym, b.Sym), cmp.Compare(a.Type, b.Type), cmp.Compare(a.Addend, b.Addend))
+	}
+	for n := range 100 {
+		list := make([]kelf.Rel, n)
+		for i := range list {
+			list[i] = kelf.Rel{Off: uint64(i), Sym: uint32(r.IntN(4)), Type: uint32(r.IntN(3)), Addend: int64(r.IntN(5) - 2)}
+		}
+		for _, pairs := range []bool{false, true} {
+			keys, ranks := slices.Clone(list), slices.Clone(list)
+			sortRels(keys, pairs, bySymbol, compare)
+			sortRels(ranks, pairs, func(*kelf.Rel) (uint64, bool) { return 0, false }, compare)
+			if !slices.Equal(keys, ranks) || !slices.IsSortedFunc(keys, func(a, b kelf.Rel) int { return compare(&a, &b) }) {
+				t.Fatalf("pairs %v: got %v by keys, %v by comparing", pairs, keys, ranks)
+			}
+		}
+	}
+	if _, ok := bySymbol(&kelf.Rel{Sym: 1 << 24}); ok {
+		t.Error("a symbol of 25 bits fits")
+	}
+	if _, ok := byType(&kelf.Rel{Addend: 1 << 31}); ok {
+		t.Error("an addend of 33 bits fits")
 	}
 }
 

@@ -9,7 +9,7 @@ import (
 // Traits are the facts about the target kernel that decide how it relocates. DefaultTraits has those of a version's usual
 // configuration; who knows more (a .config, the CPU) changes them before Begin.
 type Traits struct {
-	SortPairs bool // sort() takes two elements at once: see KernelSort
+	SortPairs bool // sort() takes two elements at once: see kernelSort
 	X86       X86Traits
 	ARM64     ARM64Traits
 	ARM       ARMTraits
