@@ -98,6 +98,14 @@ func (t *RelTable) At(i int) Rel {
 		return Rel{Off: binary.LittleEndian.Uint64(b), Type: binary.LittleEndian.Uint32(b[8:]),
 			Sym: binary.LittleEndian.Uint32(b[12:]), Addend: int64(binary.LittleEndian.Uint64(b[16:]))}
 	}
+	if t.size <= 12 && !t.f.Big {
+		info := binary.LittleEndian.Uint32(b[4:])
+		r := Rel{Off: uint64(binary.LittleEndian.Uint32(b)), Sym: info >> 8, Type: info & 0xff}
+		if t.Rela {
+			r.Addend = int64(int32(binary.LittleEndian.Uint32(b[8:])))
+		}
+		return r
+	}
 	v := bin.New(b, 0, t.f.Big)
 	if t.f.Class == elf.ELFCLASS32 {
 		info := v.U32(4)

@@ -28,9 +28,9 @@ func (l *armLinker) insnOrder() byteOrder {
 
 // Apply tests the symbol index before anything reads it.
 func (l *armLinker) Apply(relsec int) (diag.Errno, error) {
-	rels := l.Relocs(relsec)
+	rels, symbols := l.Relocs(relsec), uint64(l.Symbols())
 	for i := range rels {
-		if uint64(rels[i].Sym) <= uint64(l.Symbols()) {
+		if uint64(rels[i].Sym) <= symbols {
 			continue
 		}
 		// Those before it are applied, and it is refused.

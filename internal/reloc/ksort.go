@@ -93,17 +93,9 @@ func sortRels(rels []kelf.Rel, pairs bool, key func(r *kelf.Rel) (uint64, bool),
 		h[i] = sortKey{k, int32(i)}
 	}
 	kernelSort(h, pairs)
-	// In place, along each cycle of the permutation.
+	old := slices.Clone(rels)
 	for i := range h {
-		if from := int(h[i].i); from >= 0 && from != i {
-			first, at := rels[i], i
-			for from != i {
-				rels[at] = rels[from]
-				h[at].i, at = -1, from
-				from = int(h[at].i)
-			}
-			rels[at], h[at].i = first, -1
-		}
+		rels[i] = old[h[i].i]
 	}
 }
 
