@@ -183,15 +183,38 @@ type riscvSum struct {
 
 // riscvSums are the sums of a section, by place.
 type riscvSums struct {
-	list []riscvSum
-	byP  map[uint64]int
-	bits uint // of the kernel's hash table
+	list  []riscvSum
+	byP   map[uint64]int // nil as long as each place lies behind those before it
+	begun bool
+	bits  uint // of the kernel's hash table
+}
+
+// at is the number of a place's sum, -1 where there is none.
+func (s *riscvSums) at(place uint64) int {
+	last := len(s.list) - 1
+	switch {
+	case last < 0:
+		return -1
+	case s.list[last].p.P == place:
+		return last
+	case s.byP == nil && s.list[last].p.P < place:
+		return -1
+	case s.byP == nil:
+		s.byP = make(map[uint64]int, len(s.list))
+		for i := range s.list {
+			s.byP[s.list[i].p.P] = i
+		}
+	}
+	if i, ok := s.byP[place]; ok {
+		return i
+	}
+	return -1
 }
 
 // add applies a relocation to its place's sum. Narrow types change the low bytes of it only.
 func (s *riscvSums) add(l *riscvLinker, p *place, v uint64) error {
-	if s.byP == nil {
-		s.byP = map[uint64]int{}
+	if !s.begun {
+		s.begun = true
 		n := uint64(1)
 		for n < uint64(len(l.rels)) {
 			n, s.bits = n<<1, s.bits+1
@@ -200,10 +223,12 @@ func (s *riscvSums) add(l *riscvLinker, p *place, v uint64) error {
 			s.bits++
 		}
 	}
-	i, ok := s.byP[p.P]
-	if !ok {
+	i := s.at(p.P)
+	if i < 0 {
 		i = len(s.list)
-		s.byP[p.P] = i
+		if s.byP != nil {
+			s.byP[p.P] = i
+		}
 		s.list = append(s.list, riscvSum{p: *p, bucket: l.hash(p.P, s.bits)})
 	}
 	e := &s.list[i]
@@ -258,21 +283,19 @@ func (l *riscvLinker) hash(v uint64, bits uint) uint64 {
 // is logged, and the load goes on. Buckets of the kernel's hash table are walked from the one
 // used first last, and so are the places in one.
 func (l *riscvLinker) storeSums() error {
-	first := map[uint64]int{}
-	for i := range l.sums.list {
-		if _, ok := first[l.sums.list[i].bucket]; !ok {
-			first[l.sums.list[i].bucket] = i
+	list := l.sums.list
+	first := make([]uint32, uint64(1)<<l.sums.bits) // by bucket: number plus one of its first sum
+	order := make([]uint64, len(list))
+	for i := range list {
+		f := &first[list[i].bucket]
+		if *f == 0 {
+			*f = uint32(i + 1)
 		}
+		order[i] = uint64(*f)<<32 | uint64(i)
 	}
-	order := make([]int, len(l.sums.list))
-	for i := range order {
-		order[i] = i
-	}
-	slices.SortFunc(order, func(a, b int) int {
-		return cmp.Or(cmp.Compare(first[l.sums.list[b].bucket], first[l.sums.list[a].bucket]), cmp.Compare(b, a))
-	})
-	for _, i := range order {
-		e := &l.sums.list[i]
+	slices.Sort(order)
+	for _, o := range slices.Backward(order) {
+		e := &list[uint32(o)]
 		l.entry = e.entry
 		if err := l.storeOne(e); err != nil {
 			return err

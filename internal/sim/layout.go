@@ -45,7 +45,7 @@ type layout struct {
 	typeOff  uint64
 	initType uint64
 	kallsyms uint64
-	core     []int // symbols that stay
+	core     uint64 // symbols that stay
 }
 
 // model is one of the ways to lay a module out.
@@ -273,14 +273,14 @@ func (s *state) laySymtab(strict bool) {
 		if i != 0 && (y.Undefined() || y.Reserved || int(y.Shndx) >= len(stays) || y.NameOff == 0 || !stays[y.Shndx]) {
 			continue
 		}
-		l.core = append(l.core, i)
+		l.core++
 		size += uint64(len(t.Name(y))) + 1
 	}
 	l.symOff = alignUp32(l.counters[D], sym.Align)
-	l.strOff = l.symOff + uint64(len(l.core))*symSize(l.word)
+	l.strOff = l.symOff + l.core*symSize(l.word)
 	l.counters[D] = l.strOff + size
 	l.typeOff = l.counters[D]
-	l.counters[D] += uint64(len(l.core))
+	l.counters[D] += l.core
 	round(D)
 	put(c.Index.Str)
 	l.counters[I] = alignUp32(l.counters[I], l.word)
