@@ -106,6 +106,10 @@ func (t *RelTable) At(i int) Rel {
 		}
 		return r
 	}
+	if t.size == 24 && t.f.Big && t.f.Header.Machine != elf.EM_MIPS && t.f.Header.Machine != elf.EM_SPARCV9 {
+		return Rel{Off: binary.BigEndian.Uint64(b), Sym: binary.BigEndian.Uint32(b[8:]), Type: binary.BigEndian.Uint32(b[12:]),
+			Addend: int64(binary.BigEndian.Uint64(b[16:]))}
+	}
 	v := bin.New(b, 0, t.f.Big)
 	if t.f.Class == elf.ELFCLASS32 {
 		info := v.U32(4)

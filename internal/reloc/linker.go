@@ -103,12 +103,37 @@ func (b *base) apply(relsec int, one func(p *place) (diag.Errno, error)) (diag.E
 	return b.applySome(relsec, 0, b.length(relsec), one)
 }
 
+// entries are those of a relocation section in the order of the load, without a copy where the file's order holds.
+type entries struct {
+	table *kelf.RelTable
+	own   []kelf.Rel
+}
+
+func (b *base) entries(relsec int) entries {
+	if t := b.Table(relsec); t != nil {
+		return entries{table: t}
+	}
+	return entries{own: b.Relocs(relsec)}
+}
+
+func (e *entries) len() int {
+	if e.table != nil {
+		return e.table.Len()
+	}
+	return len(e.own)
+}
+
+func (e *entries) at(i int) kelf.Rel {
+	if e.table != nil {
+		return e.table.At(i)
+	}
+	return e.own[i]
+}
+
 // length is the number of entries of a relocation section.
 func (b *base) length(relsec int) int {
-	if t := b.Table(relsec); t != nil {
-		return t.Len()
-	}
-	return len(b.Relocs(relsec))
+	e := b.entries(relsec)
+	return e.len()
 }
 
 // begin is what stands before the first entry: the form of the section, and whether it has a target.
@@ -134,19 +159,21 @@ func (b *base) applySome(relsec, first, end int, one func(p *place) (diag.Errno,
 	start := b.Addr(target)
 	b.content, b.symtab = b.Bytes(target, 0, b.Section(target).Size), b.Symtab()
 	defer func() { b.content, b.symtab = nil, nil }()
-	table := b.Table(relsec)
-	var own []kelf.Rel
-	if table == nil {
-		own = b.Relocs(relsec)
+	list := b.entries(relsec)
+	var raw []byte
+	if list.table != nil {
+		raw = list.table.Raw()
 	}
 	tr := b.Trace()
 	p := place{target: target}
 	for i := first; i < end; i++ {
 		b.entry = i
-		if table != nil {
-			p.Rel = table.At(i)
+		if raw != nil {
+			e := raw[24*i : 24*i+24 : 24*i+24]
+			p.Off, p.Type = binary.LittleEndian.Uint64(e), binary.LittleEndian.Uint32(e[8:])
+			p.Sym, p.Addend = binary.LittleEndian.Uint32(e[12:]), int64(binary.LittleEndian.Uint64(e[16:]))
 		} else {
-			p.Rel = own[i]
+			p.Rel = list.at(i)
 		}
 		var ok bool
 		if p.sym, ok = b.symbol(p.Sym); !ok {

@@ -21,7 +21,7 @@ type loongLinker struct {
 	nPLT, maxPLT  int
 	gotOf, pltOf  map[uint64]int
 
-	rels  []kelf.Rel
+	rels  entries
 	pairs hi20Pairs
 	stack []int64
 }
@@ -51,7 +51,7 @@ func (l *loongLinker) maxType() uint32 {
 }
 
 func (l *loongLinker) Apply(relsec int) (diag.Errno, error) {
-	l.rels, l.pairs, l.stack = l.Relocs(relsec), hi20Pairs{round: true}, l.stack[:0]
+	l.rels, l.pairs, l.stack = l.entries(relsec), hi20Pairs{round: true}, l.stack[:0]
 	return l.apply(relsec, l.one)
 }
 
@@ -299,12 +299,12 @@ func (l *loongLinker) pcadd(p *place, v uint64) (diag.Errno, error) {
 	at, low := p.P, p.Type == 129 || p.Type == 131
 	slot := p.Type == 130
 	if low {
-		i, ok := l.pairs.find(&l.base, l.rels, p.target, p.S, func(typ uint32) bool { return typ == 128 || typ == 130 })
+		i, ok := l.pairs.find(&l.base, &l.rels, p.target, p.S, func(typ uint32) bool { return typ == 128 || typ == 130 })
 		if !ok {
 			l.log(levelErr, Other, "kmod: %s: Can not find HI20 relocation information", l.Name())
 			return diag.EINVAL, nil
 		}
-		r := &l.rels[i]
+		r := l.rels.at(i)
 		sym, ok := l.Symbol(r.Sym)
 		if !ok {
 			return 0, l.undefined(SymbolOutside, uint64(r.Sym))

@@ -3,8 +3,6 @@ package reloc
 import (
 	"cmp"
 	"slices"
-
-	kelf "kotool/internal/elf"
 )
 
 // hi20Pairs finds, for a place-relative low part, the entry of its high part: its symbol is the address of the instruction that has
@@ -24,14 +22,14 @@ type highPart struct {
 }
 
 // find returns the entry at the address. high says which types are high parts.
-func (h *hi20Pairs) find(b *base, rels []kelf.Rel, target int, at uint64, high func(typ uint32) bool) (int, bool) {
+func (h *hi20Pairs) find(b *base, rels *entries, target int, at uint64, high func(typ uint32) bool) (int, bool) {
 	if !h.made {
 		h.made = true
 		start := b.Addr(target)
 		sorted := true
-		for i := range rels {
-			if high(rels[i].Type) {
-				p := b.long(start + rels[i].Off)
+		for i := range rels.len() {
+			if r := rels.at(i); high(r.Type) {
+				p := b.long(start + r.Off)
 				sorted = sorted && (len(h.list) == 0 || h.list[len(h.list)-1].p <= p)
 				h.list = append(h.list, highPart{p, int32(i)})
 			}

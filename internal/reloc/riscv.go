@@ -4,7 +4,6 @@ import (
 	"debug/elf"
 
 	"kotool/internal/diag"
-	kelf "kotool/internal/elf"
 )
 
 // riscvLinker relocates for riscv: arch/riscv/kernel/module.c, module-sections.c (riscv_sections.go).
@@ -17,13 +16,13 @@ type riscvLinker struct {
 	base
 	plt, got, gotPLT riscvTable
 
-	rels  []kelf.Rel // of the section that is being applied
+	rels  entries // of the section that is being applied
 	pairs hi20Pairs
 	sums  riscvSums
 }
 
 func (l *riscvLinker) Apply(relsec int) (diag.Errno, error) {
-	l.rels, l.pairs = l.Relocs(relsec), hi20Pairs{round: l.t.RISCV.Accumulate}
+	l.rels, l.pairs = l.entries(relsec), hi20Pairs{round: l.t.RISCV.Accumulate}
 	l.sums = riscvSums{}
 	errno, err := l.apply(relsec, l.one)
 	if errno == 0 && err == nil && l.t.RISCV.Accumulate {
@@ -231,11 +230,11 @@ func cjType(off int64) uint16 {
 // pair finds the entry of the AUIPC that a PCREL_LO12 points at, and returns the low part of its value. The
 // addend of the PCREL_LO12 itself does not count.
 func (l *riscvLinker) pair(p *place) (lo uint32, ok bool, err error) {
-	found, ok := l.pairs.find(&l.base, l.rels, p.target, p.S, func(typ uint32) bool { return typ == 23 || typ == 20 })
+	found, ok := l.pairs.find(&l.base, &l.rels, p.target, p.S, func(typ uint32) bool { return typ == 23 || typ == 20 })
 	if !ok {
 		return 0, false, nil
 	}
-	r := &l.rels[found]
+	r := l.rels.at(found)
 	sym, inside := l.Symbol(r.Sym)
 	if !inside {
 		return 0, false, l.undefined(SymbolOutside, uint64(r.Sym))

@@ -128,7 +128,9 @@ func (l *riscvLinker) Frob() (diag.Errno, error) {
 		if dst.Flags&elf.SHF_EXECINSTR == 0 {
 			continue
 		}
-		for _, r := range l.Relocs(i) {
+		list := l.entries(i)
+		for k := range list.len() {
+			r := list.at(k)
 			switch {
 			case r.Type == 19, r.Type == 59 && l.t.RISCV.Accumulate: // CALL_PLT, PLT32
 				plts = append(plts, r)
@@ -216,10 +218,10 @@ func (s *riscvSums) add(l *riscvLinker, p *place, v uint64) error {
 	if !s.begun {
 		s.begun = true
 		n := uint64(1)
-		for n < uint64(len(l.rels)) {
+		for n < uint64(l.rels.len()) {
 			n, s.bits = n<<1, s.bits+1
 		}
-		if k := uint64(len(l.rels)); k+k>>2 > n {
+		if k := uint64(l.rels.len()); k+k>>2 > n {
 			s.bits++
 		}
 	}
