@@ -38,6 +38,7 @@ type evidence struct {
 	certs     []string
 	enforce   bool
 	link      bool // not a flag: which modules of a tree need which is wanted
+	keep      int64
 }
 
 func (e *evidence) flags(cmd *cobra.Command) {
@@ -66,7 +67,7 @@ func (e *evidence) build(against string, limit uint64, jobs int, fallback func(*
 		name = e.symvers[0]
 	}
 	b := target.New(name, limit, jobs)
-	b.Link = e.link
+	b.Link, b.Keep = e.link, e.keep
 	if e.enforce {
 		b.SigEnforce()
 	}

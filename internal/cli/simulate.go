@@ -202,6 +202,9 @@ func (s *simulation) prepare(cmd *cobra.Command) error {
 	if len(o.against) == 1 {
 		against, fallback = o.against[0], nil
 	}
+	if o.all {
+		o.keep = keepUnpacked
+	}
 	o.link = o.withDeps || o.all || o.script != "" || slices.ContainsFunc(cmd.Flags().Args(), bare)
 	t, err := o.build(against, s.limit, max(1, o.workers(cmd)), fallback)
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -33,8 +34,11 @@ func (s *simulation) play(cmd *cobra.Command, list []action) error {
 	})
 	s.style = o.style()
 	if len(list) > manyModules {
-		// Little of what is allocated lives long: a larger heap saves collections.
+		// Little of what is allocated lives long: a larger heap saves collections, as long as it is not a large part of what is kept already.
 		defer debug.SetGCPercent(debug.SetGCPercent(400))
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		defer debug.SetMemoryLimit(debug.SetMemoryLimit(int64(m.HeapAlloc) + 384<<20))
 	}
 	s.brief = o.all && !o.verbose || len(list) > manyModules && !o.verbose
 	if err := s.openTrace(); err != nil {
@@ -168,10 +172,18 @@ func (s *simulation) object(write func(j *render.JSON)) {
 	}
 }
 
+// keepUnpacked is how many bytes of unpacked modules --all keeps between finding out their order and loading them: half of a tree's CPU time is
+// their decompression.
+const keepUnpacked = 1 << 30
+
 // load loads one module.
 func (s *simulation) load(a *action, buffers *source.Buffers, expected bool) error {
 	o := s.o
-	src, err := source.Open(a.path, source.Options{MaxSize: s.limit, Stdin: o.In, Pool: buffers, Any: true})
+	open := source.Open
+	if o.all && s.t != nil && s.t.Tree != nil {
+		open = s.t.Tree.Open
+	}
+	src, err := open(a.path, source.Options{MaxSize: s.limit, Stdin: o.In, Pool: buffers, Any: true})
 	if errors.Is(err, source.ErrDirectory) {
 		return errors.New("is a directory: --all --against DIR loads the modules of a tree; else name a module")
 	}

@@ -1,6 +1,7 @@
 package elf
 
 import (
+	"bytes"
 	"debug/elf"
 	"encoding/binary"
 	"errors"
@@ -169,6 +170,19 @@ const MaxName = 4096
 func (t *Symtab) Name(s Symbol) []byte {
 	b, _ := t.strs.Clip(uint64(s.NameOff), MaxName).CString(0)
 	return b
+}
+
+// NameLen is the length of the name at st_name, as Name has it.
+func (t *Symtab) NameLen(off uint32) int {
+	b := t.strs.Bytes()
+	if uint64(off) >= uint64(len(b)) {
+		return 0
+	}
+	b = b[off:]
+	if i := bytes.IndexByte(b[:min(len(b), MaxName)], 0); i >= 0 {
+		return i
+	}
+	return len(t.Name(Symbol{NameOff: off}))
 }
 
 // NameOK reports whether st_name lies in the string table.

@@ -2,6 +2,7 @@ package sim
 
 import (
 	stdelf "debug/elf"
+	"encoding/binary"
 
 	"kotool/internal/compat"
 	"kotool/internal/elf"
@@ -265,7 +266,11 @@ func (s *state) laySymtab(strict bool) {
 	raw, stays := t.Raw(), s.coreSections(keepAll)
 	for i := range t.Len() {
 		if raw != nil && i > 0 {
-			if x := elf.PlainShndx(raw[i*24:]); x < uint16(stdelf.SHN_LORESERVE) && (int(x) >= len(stays) || !stays[x]) {
+			if x := elf.PlainShndx(raw[i*24:]); x < uint16(stdelf.SHN_LORESERVE) {
+				if name := binary.LittleEndian.Uint32(raw[i*24:]); int(x) < len(stays) && stays[x] && name != 0 {
+					l.core++
+					size += uint64(t.NameLen(name)) + 1
+				}
 				continue
 			}
 		}

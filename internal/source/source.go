@@ -359,6 +359,24 @@ func (in *Input) Pieces() iter.Seq2[[]byte, error] {
 	}
 }
 
+// Keep hands the plain bytes of a compressed file over, which live on after Close; nil where the file is not compressed, damaged or no ELF.
+func (in *Input) Keep() []byte {
+	if in.Compression == "none" || in.Damage != nil || in.cut || in.pool == nil || in.mem == nil {
+		return nil
+	}
+	if n := len(in.mem); cap(in.mem) > n+n/4+chunk {
+		in.mem = bytes.Clone(in.mem)
+	} else {
+		in.pool.plain = nil
+	}
+	return in.mem
+}
+
+// Kept is a file that was open before, by the plain bytes that Keep gave.
+func Kept(path, compression string, packed uint64, plain []byte) *Input {
+	return &Input{Path: path, Compression: compression, PackedSize: packed, mem: plain, size: uint64(len(plain)), pool: &Buffers{}}
+}
+
 // Close ends the use of the bytes; the buffers may serve another input. To close again does nothing.
 func (in *Input) Close() error {
 	if in.pool == nil {

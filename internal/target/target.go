@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	"kotool/internal/arch"
 	"kotool/internal/compat"
@@ -77,7 +78,10 @@ type Builder struct {
 	Limit uint64 // of what is read from one file, bytes
 	Jobs  int
 	Link  bool // find out which modules of a tree need which
+	// Keep is how many plain bytes of compressed modules of a tree may be kept, so that Tree.Open need not unpack them a second time.
+	Keep int64
 
+	left   atomic.Int64 // of Keep
 	t      *Target
 	config map[string]string
 	// configFrom is where config was read.

@@ -32,6 +32,18 @@ type Tree struct {
 	paths map[string]string   // of files by module name
 	list  []string            // all files, in the order of the walk
 	needs map[string][]string // by path: the files whose symbols a module uses
+	kept  map[string]*learned // by path: those whose bytes are kept
+}
+
+// Open opens a file of the tree as source.Open does. The first time, bytes that were kept serve.
+func (t *Tree) Open(path string, o source.Options) (*source.Input, error) {
+	if l := t.kept[path]; l != nil {
+		delete(t.kept, path)
+		plain := l.plain
+		l.plain = nil
+		return source.Kept(path, l.packed, l.packedSize, plain), nil
+	}
+	return source.Open(path, o)
 }
 
 // Path is the file of a module by its name, "" where the tree has none.
@@ -77,10 +89,13 @@ func postorder(list []string, at string, seen map[string]bool, direct func(strin
 
 // link finds out which modules need which.
 func (t *Tree) link(list []*learned) {
-	t.paths, t.needs = map[string]string{}, map[string][]string{}
+	t.paths, t.needs, t.kept = map[string]string{}, map[string][]string{}, map[string]*learned{}
 	owner := map[string]string{}
 	for _, l := range list {
 		t.list = append(t.list, l.path)
+		if l.plain != nil {
+			t.kept[l.path] = l
+		}
 		if _, ok := t.paths[l.name]; !ok {
 			t.paths[l.name] = l.path
 		}
@@ -331,6 +346,8 @@ type learned struct {
 	hasCRCs          bool
 	crcs             map[string]wanted
 	names            []byte // of what it uses, with NULs between
+	plain            []byte // the file, unpacked, where it is kept
+	packedSize       uint64
 	intree           bool
 }
 
@@ -432,6 +449,7 @@ func (b *Builder) scan(dir string, wants bool) ([]*learned, error) {
 		paths = append(paths, p)
 	}
 	list := make([]*learned, len(paths))
+	b.left.Store(b.Keep)
 	var wg sync.WaitGroup
 	next := make(chan int)
 	for range min(b.Jobs, max(1, len(paths))) {
@@ -456,7 +474,11 @@ func (b *Builder) one(path string, pool *source.Buffers, wants, offsets bool) *l
 		return &learned{path: path, err: err}
 	}
 	defer src.Close()
-	return learnFrom(path, src, wants, offsets, b.Link)
+	l := learnFrom(path, src, wants, offsets, b.Link)
+	if l.err == nil && src.Compression != "none" && b.left.Add(-int64(src.Size())) >= 0 {
+		l.plain, l.packedSize = src.Keep(), src.PackedSize
+	}
+	return l
 }
 
 // learnFrom is what an open module tells to a tree. wants, offsets and names are parts that cost more and are not always asked for.
