@@ -69,7 +69,7 @@ expect ERRNO (of the line before; 0 for success). A # at the beginning of a word
 quotes, begins a comment.
 
 --place FILE says where sections lie, a line each: MODULE SECTION 0xADDRESS, as in
-/sys/module/MODULE/sections. Addresses that no kernel could have are an error; modules that are
+/sys/module/MODULE/sections; or is a recording's modules.json. Addresses that no kernel could have are an error; modules that are
 not loaded are only told.
 
 --all loads a whole tree into one kernel, which no real kernel holds at once: each module has the

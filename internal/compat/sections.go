@@ -245,9 +245,13 @@ func (l *Load) pageSize() uint64 {
 			return pageOptions[i].kib << 10
 		}
 	}
+	release := l.T.Release
+	if release == "" {
+		release, _, _ = strings.Cut(l.Vermagic(), " ") // the module's own word, where nothing else is known
+	}
 	for i := range pageReleases {
 		p := &pageReleases[i]
-		if (p.machine == stdelf.EM_NONE || p.machine == l.F.Header.Machine) && l.T.has(p.in) && strings.Contains(l.T.Release, p.part) {
+		if (p.machine == stdelf.EM_NONE || p.machine == l.F.Header.Machine) && l.T.has(p.in) && strings.Contains(release, p.part) {
 			return p.kib << 10
 		}
 	}

@@ -25,3 +25,18 @@ func TestPlacesSayWhichLineIsWrong(t *testing.T) {
 		}
 	}
 }
+
+func TestPlacesOfARecording(t *testing.T) {
+	got, err := Places([]byte(`[
+{"name": "hello", "errno": 0, "reloc": [{"name": ".text", "idx": 1, "flags": 6, "addr": 4096, "size": 8},
+  {"name": ".rela.text", "idx": 2, "flags": 64, "addr": 9, "size": 8}, {"name": ".x", "idx": 3, "flags": 2, "addr": 16, "size": 1}, {"name": ".x", "idx": 4, "flags": 2, "addr": 32, "size": 1}]},
+{"name": "bad", "errno": 8, "reloc": []}]`))
+	if err != nil || len(got) != 1 || len(got["hello"]) != 1 || got["hello"][".text"] != (Place{4096, 3}) {
+		t.Errorf("got %v %v", got, err)
+	}
+	for text, want := range map[string]string{`[`: "line 1", "[\n{\"name\": 1}]": "line 2", `[{"name": "a"}`: "line 1"} {
+		if _, err := Places([]byte(text)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: got %v want %s", text, err, want)
+		}
+	}
+}

@@ -238,6 +238,45 @@ func (t *Symtab) Bases(f *elf.File) (percpu, image uint64) {
 	return percpu, image
 }
 
+// recorded takes the places out of a modules.json: of the modules that were loaded, the sections in memory whose names say which they are.
+func recorded(text []byte) (Placed, error) {
+	d := json.NewDecoder(bytes.NewReader(text))
+	line := func() int { return 1 + bytes.Count(text[:d.InputOffset()], []byte{'\n'}) }
+	if _, err := d.Token(); err != nil {
+		return nil, fmt.Errorf("line %d: %w", line(), err)
+	}
+	list := Placed{}
+	for d.More() {
+		var m Module
+		if err := d.Decode(&m); err != nil {
+			return nil, fmt.Errorf("line %d: %w", line(), err)
+		}
+		if m.Errno != 0 || m.Name == "" {
+			continue
+		}
+		seen, places := map[string]int{}, map[string]Place{}
+		sections, _ := m.State()
+		for i := range sections {
+			if s := &sections[i]; s.Addr != 0 && s.Size != 0 && (s.Flags&2 != 0 || s.Flags == 0 && s.Type == 0) { // SHF_ALLOC; the live state has no flags
+				seen[s.Name]++
+				places[s.Name] = Place{s.Addr, line()}
+			}
+		}
+		for name, n := range seen {
+			if n > 1 || name == "" || name == ".data..percpu" {
+				delete(places, name)
+			}
+		}
+		if len(places) > 0 {
+			list[m.Name] = places
+		}
+	}
+	if _, err := d.Token(); err != nil {
+		return nil, fmt.Errorf("line %d: %w", line(), err)
+	}
+	return list, nil
+}
+
 // Placed are addresses of sections, by module and section.
 type Placed map[string]map[string]Place
 
@@ -247,8 +286,12 @@ type Place struct {
 	Line int // of the file that says so
 }
 
-// Places reads lines of a module's name, a section's and its address: NAME SECTION 0xADDR, as in /sys/module/NAME/sections.
+// Places reads lines of a module's name, a section's and its address: NAME SECTION 0xADDR, as in /sys/module/NAME/sections; or the
+// modules.json of a recording.
 func Places(text []byte) (Placed, error) {
+	if bytes.HasPrefix(bytes.TrimLeft(text, " \t\r\n"), []byte("[")) {
+		return recorded(text)
+	}
 	list := Placed{}
 	n := 0
 	for line := range strings.Lines(string(text)) {
