@@ -69,8 +69,8 @@ expect ERRNO (of the line before; 0 for success). A # at the beginning of a word
 quotes, begins a comment.
 
 --place FILE says where sections lie, a line each: MODULE SECTION 0xADDRESS, as in
-/sys/module/MODULE/sections; or is a recording's modules.json. Addresses that no kernel could have are an error; modules that are
-not loaded are only told.
+/sys/module/MODULE/sections; or it is a recording's modules.json. Addresses that no kernel could
+have are an error; modules that are not loaded are only told.
 
 --all loads a whole tree into one kernel, which no real kernel holds at once: each module has the
 reserve of per-CPU memory (8 KiB) for itself there; otherwise all share it.
@@ -95,7 +95,7 @@ Exit status:
 	f.StringVar(&o.script, "script", "", "load, unload, lsmod and expect from a file, a line each (- for standard input)")
 	f.StringArrayVar(&o.unload, "unload", nil, "unload a module at the end, by name (repeatable)")
 	f.StringVar(&o.replay, "replay", "", "repeat a recording: its order, files, parameters, addresses and symbols")
-	f.StringVar(&o.place, "place", "", "addresses of sections: lines of MODULE SECTION 0xADDRESS")
+	f.StringVar(&o.place, "place", "", "addresses of sections: lines of MODULE SECTION 0xADDRESS, or a recording's modules.json")
 	f.Uint64Var(&o.seed, "seed", 0, "begin the module area at another page")
 	f.Uint32Var(&o.flagBits, "flags", 0, "raw flags of finit_module")
 	f.StringVar(&o.syscall, "syscall", "finit_module", "finit_module or init_module")
