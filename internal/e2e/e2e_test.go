@@ -20,6 +20,7 @@ import (
 //	E2E_OUT       where recordings are written; else a temporary directory
 //	E2E_CONSOLE   "1" shows what the machines write to their serial ports
 //	E2E_LONG      "1" also tries what kernels have died of, which takes a boot each
+//	E2E_MUTANTS   a directory of further files to try: copies of dummy.ko, damaged by somebody else
 //	E2E_CPU       QEMU's name of the CPU, when it is not to be the usual one
 //	E2E_CPUS, E2E_APPEND, E2E_KASLR: as Job has them
 
@@ -145,6 +146,20 @@ func jobOf(t *testing.T, k *Kernel) *Job {
 	for _, m := range ours {
 		if m.Name == "paramkinds" {
 			add(Mutants(m))
+		}
+	}
+	if dir := os.Getenv("E2E_MUTANTS"); dir != "" {
+		list, err := filepath.Glob(filepath.Join(dir, "*.ko"))
+		if err != nil || len(list) == 0 {
+			t.Fatalf("E2E_MUTANTS: no modules in %s: %v", dir, err)
+		}
+		for _, p := range list {
+			b, err := os.ReadFile(p)
+			if err != nil {
+				t.Fatal(err)
+			}
+			id := strings.TrimSuffix(filepath.Base(p), ".ko")
+			bad = append(bad, Mutant{ID: id, What: id, Base: damaged, Name: damaged, File: b})
 		}
 	}
 	if os.Getenv("E2E_LONG") != "1" {
