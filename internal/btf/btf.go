@@ -40,6 +40,44 @@ func Header(b []byte, big bool) string {
 	return ""
 }
 
+// Sections is the kernel's check of where types and strings lie behind a header that is in order, in size bytes: its word for what is wrong, "" for
+// nothing. b has the header at least. Longer headers, which name further parts, are not judged.
+//
+// Source: kernel/bpf/btf.c: btf_check_sec_info, btf_parse_str_sec.
+func Sections(b []byte, size uint64, big bool) string {
+	o := order(big)
+	if len(b) < headerSize || o.Uint32(b[4:]) != headerSize {
+		return ""
+	}
+	type part struct{ off, len uint32 }
+	types, strs := part{o.Uint32(b[8:]), o.Uint32(b[12:])}, part{o.Uint32(b[16:]), o.Uint32(b[20:])}
+	parts := [2]part{types, strs}
+	if d := int32(strs.off - types.off); d < 0 || d == 0 && int32(strs.len-types.len) < 0 {
+		parts = [2]part{strs, types}
+	}
+	total, want := uint32(0), uint32(size)-headerSize
+	for _, p := range parts {
+		switch {
+		case want < p.off:
+			return "Invalid section offset"
+		case total < p.off:
+			return "Unsupported section found"
+		case total > p.off:
+			return "Section overlap found"
+		case want-total < p.len:
+			return "Total section length too long"
+		}
+		total += p.len
+	}
+	if want != total {
+		return "Unsupported section found"
+	}
+	if uint64(headerSize)+uint64(strs.off)+uint64(strs.len) != size {
+		return "String section is not at the end"
+	}
+	return ""
+}
+
 // Count is the number of a kernel's types, void included; 0 where b is no BTF that can be read.
 func Count(b []byte, big bool) uint32 {
 	own, _, ok := Refs(b, big)

@@ -75,3 +75,28 @@ func FuzzRefs(f *testing.F) {
 		}
 	})
 }
+
+func TestSectionsHaveTheKernelsWords(t *testing.T) {
+	for _, c := range []struct {
+		typeOff, typeLen, strOff, strLen uint32
+		size                             uint64
+		want                             string
+	}{
+		{0, 16, 16, 5, 45, ""},
+		{0, 16, 16, 5, 46, "Unsupported section found"},
+		{4, 16, 16, 5, 45, "Unsupported section found"},
+		{0, 16, 20, 5, 49, "Unsupported section found"},
+		{0, 16, 12, 5, 45, "Section overlap found"},
+		{0, 16, 16, 6, 45, "Total section length too long"},
+		{0, 16, 99, 5, 45, "Invalid section offset"},
+		{5, 16, 0, 5, 45, "String section is not at the end"},
+	} {
+		b := binary.LittleEndian.AppendUint32([]byte{0x9f, 0xeb, 1, 0}, 24)
+		for _, v := range []uint32{c.typeOff, c.typeLen, c.strOff, c.strLen} {
+			b = binary.LittleEndian.AppendUint32(b, v)
+		}
+		if got := Sections(b, c.size, false); got != c.want {
+			t.Errorf("%+v: got %q", c, got)
+		}
+	}
+}

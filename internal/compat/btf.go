@@ -21,13 +21,22 @@ func (l *Load) BTF() (diag.Errno, error) {
 	s := &l.Hdr[i]
 	if l.T.BaseTypes == 0 {
 		// Nothing to hold the types against: the header is enough.
-		if word := btf.Header(l.btfHead(s.Off, s.Size), l.F.Big); word != "" {
+		head := l.btfHead(s.Off, s.Size)
+		word := btf.Header(head, l.F.Big)
+		if word == "" {
+			word = btf.Sections(head, s.Size, l.F.Big)
+		}
+		if word != "" {
 			return l.badBTF(l.finding(diag.BTF, l.Mod, word, -int(diag.EINVAL))), nil
 		}
 		return 0, nil
 	}
 	b := l.bytes(s.Off, s.Size)
-	if word := btf.Header(b, l.F.Big); word != "" {
+	word := btf.Header(b, l.F.Big)
+	if word == "" {
+		word = btf.Sections(b, s.Size, l.F.Big)
+	}
+	if word != "" {
 		return l.badBTF(l.finding(diag.BTF, l.Mod, word, -int(diag.EINVAL))), nil
 	}
 	if l.anySec(".BTF.base") == 0 {
