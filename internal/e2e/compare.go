@@ -197,6 +197,7 @@ var leftOut = []struct {
 	{regexp.MustCompile(`: module license ('.*' )?taints kernel\.$`), "once a boot"},
 	{regexp.MustCompile(`: (bad vermagic|no symbol version|bad version): kernel tainted\.$`), "once a boot"},
 	{regexp.MustCompile(`^Disabling lock debugging due to kernel taint$`), "once a boot"},
+	{regexp.MustCompile(`^symbol name out of bounds in string table$`), "without a newline: it is seen with the next load's"},
 	{regexp.MustCompile(`^Spectre V2 : System may be vulnerable to spectre v2$`), "of another subsystem"},
 }
 
