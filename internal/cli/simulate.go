@@ -12,6 +12,7 @@ import (
 
 	"kotool/internal/compat"
 	"kotool/internal/diag"
+	"kotool/internal/kver"
 	"kotool/internal/recording"
 	"kotool/internal/render"
 	"kotool/internal/report"
@@ -280,6 +281,9 @@ func (s *simulation) printSteps() error {
 		name = "the newest kernel known"
 	}
 	out.Str("load_module() of " + name + "\n")
+	if !v.IsZero() && v.Compare(kver.V(5, 10)) < 0 {
+		out.Str("  before 5.10: from the kernel's history, held against no real kernel\n")
+	}
 	for _, st := range compat.Steps(v) {
 		id := st.ID
 		pad := strings.Repeat("  ", st.Depth)
