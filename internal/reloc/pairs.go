@@ -45,11 +45,11 @@ func (h *hi20Pairs) find(b *base, rels *entries, target int, at uint64, high fun
 	h.at = i
 	found := int(h.list[i].entry)
 	if h.round {
-		for k := i; k < len(h.list) && h.list[k].p == at; k++ {
-			if e := int(h.list[k].entry); e >= h.last {
-				found = e
-				break
-			}
+		k, _ := slices.BinarySearchFunc(h.list[i:], highPart{at, int32(h.last)}, func(x, want highPart) int {
+			return cmp.Or(cmp.Compare(x.p, want.p), cmp.Compare(x.entry, want.entry))
+		})
+		if k += i; k < len(h.list) && h.list[k].p == at {
+			found = int(h.list[k].entry)
 		}
 		h.last = found
 	}

@@ -1,0 +1,46 @@
+package reloc
+
+import (
+	"debug/elf"
+	"math/rand/v2"
+	"testing"
+
+	kelf "kotool/internal/elf"
+)
+
+// The list finds what a search of the table from the last match on, and round, finds.
+func TestHighPartsAreThoseThatASearchFinds(t *testing.T) {
+	r := rand.New(rand.NewPCG(5, 6))
+	high := func(typ uint32) bool { return typ == 23 }
+	for n := range 60 {
+		rels := make([]kelf.Rel, n)
+		for i := range rels {
+			rels[i] = kelf.Rel{Off: uint64(r.IntN(1 + n/4)), Type: 22 + uint32(r.IntN(2))}
+		}
+		b := &base{Image: &memImage{secs: make([]memSection, 2)}, class: elf.ELFCLASS64}
+		for _, round := range []bool{false, true} {
+			h, last := hi20Pairs{round: round}, 0
+			for range 100 {
+				at := uint64(r.IntN(1 + n/4))
+				want, ok := 0, false
+				for k := range rels {
+					i := k
+					if round {
+						i = (last + k) % n
+					}
+					if high(rels[i].Type) && rels[i].Off == at {
+						want, ok = i, true
+						break
+					}
+				}
+				got, found := h.find(b, &entries{own: rels}, 1, at, high)
+				if found != ok || got != want {
+					t.Fatalf("round %v, %#x: got %d %v, want %d %v", round, at, got, found, want, ok)
+				}
+				if ok {
+					last = want
+				}
+			}
+		}
+	}
+}
