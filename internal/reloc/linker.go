@@ -103,37 +103,48 @@ func (b *base) apply(relsec int, one func(p *place) (diag.Errno, error)) (diag.E
 	return b.applySome(relsec, 0, b.length(relsec), one)
 }
 
-// entries are those of a relocation section in the order of the load, without a copy where the file's order holds.
-type entries struct {
+// Entries are those of a relocation section in the order of the load, without a copy where the file's order holds.
+type Entries struct {
 	table *kelf.RelTable
 	own   []kelf.Rel
 }
 
-func (b *base) entries(relsec int) entries {
-	if t := b.Table(relsec); t != nil {
-		return entries{table: t}
+// EntriesOf are those of an Image's section.
+func EntriesOf(img Image, relsec int) Entries {
+	if t := img.Table(relsec); t != nil {
+		return Entries{table: t}
 	}
-	return entries{own: b.Relocs(relsec)}
+	return Entries{own: img.Relocs(relsec)}
 }
 
-func (e *entries) len() int {
+// Len is the number of entries.
+func (e *Entries) Len() int {
 	if e.table != nil {
 		return e.table.Len()
 	}
 	return len(e.own)
 }
 
-func (e *entries) at(i int) kelf.Rel {
+// At is an entry, which must be below Len.
+func (e *Entries) At(i int) kelf.Rel {
 	if e.table != nil {
 		return e.table.At(i)
 	}
 	return e.own[i]
 }
 
+// raw are the entries' bytes as RelTable.Raw has them, nil where there are none.
+func (e *Entries) raw() []byte {
+	if e.table == nil {
+		return nil
+	}
+	return e.table.Raw()
+}
+
 // length is the number of entries of a relocation section.
 func (b *base) length(relsec int) int {
-	e := b.entries(relsec)
-	return e.len()
+	e := EntriesOf(b, relsec)
+	return e.Len()
 }
 
 // begin is what stands before the first entry: the form of the section, and whether it has a target.
@@ -159,21 +170,16 @@ func (b *base) applySome(relsec, first, end int, one func(p *place) (diag.Errno,
 	start := b.Addr(target)
 	b.content, b.symtab = b.Bytes(target, 0, b.Section(target).Size), b.Symtab()
 	defer func() { b.content, b.symtab = nil, nil }()
-	list := b.entries(relsec)
-	var raw []byte
-	if list.table != nil {
-		raw = list.table.Raw()
-	}
+	list := EntriesOf(b, relsec)
+	raw := list.raw()
 	tr := b.Trace()
 	p := place{target: target}
 	for i := first; i < end; i++ {
 		b.entry = i
 		if raw != nil {
-			e := raw[24*i : 24*i+24 : 24*i+24]
-			p.Off, p.Type = binary.LittleEndian.Uint64(e), binary.LittleEndian.Uint32(e[8:])
-			p.Sym, p.Addend = binary.LittleEndian.Uint32(e[12:]), int64(binary.LittleEndian.Uint64(e[16:]))
+			p.Rel = kelf.PlainRel(raw[24*i:])
 		} else {
-			p.Rel = list.at(i)
+			p.Rel = list.At(i)
 		}
 		var ok bool
 		if p.sym, ok = b.symbol(p.Sym); !ok {
@@ -200,22 +206,27 @@ func (b *base) applySome(relsec, first, end int, one func(p *place) (diag.Errno,
 
 // symbol is Symbol, from the table where it is in reach.
 func (b *base) symbol(i uint32) (Symbol, bool) {
-	if b.class == elf.ELFCLASS64 {
-		if at := uint64(i) * 24; at+24 <= uint64(len(b.symtab)) {
-			e := b.symtab[at : at+24 : at+24]
-			if b.big {
-				return Symbol{Value: binary.BigEndian.Uint64(e[8:]), Info: e[4], Other: e[5], Shndx: binary.BigEndian.Uint16(e[6:])}, true
-			}
-			return Symbol{Value: binary.LittleEndian.Uint64(e[8:]), Info: e[4], Other: e[5], Shndx: binary.LittleEndian.Uint16(e[6:])}, true
-		}
-	} else if at := uint64(i) * 16; at+16 <= uint64(len(b.symtab)) {
-		e := b.symtab[at : at+16 : at+16]
-		if b.big {
-			return Symbol{Value: uint64(binary.BigEndian.Uint32(e[4:])), Info: e[12], Other: e[13], Shndx: binary.BigEndian.Uint16(e[14:])}, true
-		}
-		return Symbol{Value: uint64(binary.LittleEndian.Uint32(e[4:])), Info: e[12], Other: e[13], Shndx: binary.LittleEndian.Uint16(e[14:])}, true
+	size := uint64(24)
+	if b.class == elf.ELFCLASS32 {
+		size = 16
+	}
+	if at := uint64(i) * size; at+size <= uint64(len(b.symtab)) {
+		return SymbolOf(b.symtab[at:at+size:at+size], b.big), true
 	}
 	return b.Symbol(i)
+}
+
+// SymbolOf decodes an entry of a symbol table: 24 bytes for ELF64, 16 for ELF32.
+func SymbolOf(e []byte, big bool) Symbol {
+	switch {
+	case len(e) == 24 && big:
+		return Symbol{Value: binary.BigEndian.Uint64(e[8:]), Info: e[4], Other: e[5], Shndx: binary.BigEndian.Uint16(e[6:])}
+	case len(e) == 24:
+		return Symbol{Value: binary.LittleEndian.Uint64(e[8:]), Info: e[4], Other: e[5], Shndx: binary.LittleEndian.Uint16(e[6:])}
+	case big:
+		return Symbol{Value: uint64(binary.BigEndian.Uint32(e[4:])), Info: e[12], Other: e[13], Shndx: binary.BigEndian.Uint16(e[14:])}
+	}
+	return Symbol{Value: uint64(binary.LittleEndian.Uint32(e[4:])), Info: e[12], Other: e[13], Shndx: binary.LittleEndian.Uint16(e[14:])}
 }
 
 // touched are the bytes that a relocation's type touches; nil where they are not known or out of reach.

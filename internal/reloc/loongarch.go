@@ -21,7 +21,7 @@ type loongLinker struct {
 	nPLT, maxPLT  int
 	gotOf, pltOf  map[uint64]int
 
-	rels  entries
+	rels  Entries
 	pairs hi20Pairs
 	stack []int64
 }
@@ -51,7 +51,7 @@ func (l *loongLinker) maxType() uint32 {
 }
 
 func (l *loongLinker) Apply(relsec int) (diag.Errno, error) {
-	l.rels, l.pairs, l.stack = l.entries(relsec), hi20Pairs{round: true}, l.stack[:0]
+	l.rels, l.pairs, l.stack = EntriesOf(l, relsec), hi20Pairs{round: true}, l.stack[:0]
 	return l.apply(relsec, l.one)
 }
 
@@ -304,7 +304,7 @@ func (l *loongLinker) pcadd(p *place, v uint64) (diag.Errno, error) {
 			l.log(levelErr, Other, "kmod: %s: Can not find HI20 relocation information", l.Name())
 			return diag.EINVAL, nil
 		}
-		r := l.rels.at(i)
+		r := l.rels.At(i)
 		sym, ok := l.Symbol(r.Sym)
 		if !ok {
 			return 0, l.undefined(SymbolOutside, uint64(r.Sym))

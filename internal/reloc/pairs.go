@@ -22,13 +22,13 @@ type highPart struct {
 }
 
 // find returns the entry at the address. high says which types are high parts.
-func (h *hi20Pairs) find(b *base, rels *entries, target int, at uint64, high func(typ uint32) bool) (int, bool) {
+func (h *hi20Pairs) find(b *base, rels *Entries, target int, at uint64, high func(typ uint32) bool) (int, bool) {
 	if !h.made {
 		h.made = true
 		start := b.Addr(target)
 		sorted := true
-		for i := range rels.len() {
-			if r := rels.at(i); high(r.Type) {
+		for i := range rels.Len() {
+			if r := rels.At(i); high(r.Type) {
 				p := b.long(start + r.Off)
 				sorted = sorted && (len(h.list) == 0 || h.list[len(h.list)-1].p <= p)
 				h.list = append(h.list, highPart{p, int32(i)})

@@ -33,7 +33,7 @@ func TestHighPartsAreThoseThatASearchFinds(t *testing.T) {
 						break
 					}
 				}
-				got, found := h.find(b, &entries{own: rels}, 1, at, high)
+				got, found := h.find(b, &Entries{own: rels}, 1, at, high)
 				if found != ok || got != want {
 					t.Fatalf("round %v, %#x: got %d %v, want %d %v", round, at, got, found, want, ok)
 				}

@@ -16,13 +16,13 @@ type riscvLinker struct {
 	base
 	plt, got, gotPLT riscvTable
 
-	rels  entries // of the section that is being applied
+	rels  Entries // of the section that is being applied
 	pairs hi20Pairs
 	sums  riscvSums
 }
 
 func (l *riscvLinker) Apply(relsec int) (diag.Errno, error) {
-	l.rels, l.pairs = l.entries(relsec), hi20Pairs{round: l.t.RISCV.Accumulate}
+	l.rels, l.pairs = EntriesOf(l, relsec), hi20Pairs{round: l.t.RISCV.Accumulate}
 	l.sums = riscvSums{}
 	errno, err := l.apply(relsec, l.one)
 	if errno == 0 && err == nil && l.t.RISCV.Accumulate {
@@ -234,7 +234,7 @@ func (l *riscvLinker) pair(p *place) (lo uint32, ok bool, err error) {
 	if !ok {
 		return 0, false, nil
 	}
-	r := l.rels.at(found)
+	r := l.rels.At(found)
 	sym, inside := l.Symbol(r.Sym)
 	if !inside {
 		return 0, false, l.undefined(SymbolOutside, uint64(r.Sym))

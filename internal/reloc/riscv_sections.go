@@ -128,9 +128,9 @@ func (l *riscvLinker) Frob() (diag.Errno, error) {
 		if dst.Flags&elf.SHF_EXECINSTR == 0 {
 			continue
 		}
-		list := l.entries(i)
-		for k := range list.len() {
-			r := list.at(k)
+		list := EntriesOf(l, i)
+		for k := range list.Len() {
+			r := list.At(k)
 			switch {
 			case r.Type == 19, r.Type == 59 && l.t.RISCV.Accumulate: // CALL_PLT, PLT32
 				plts = append(plts, r)
@@ -185,10 +185,9 @@ type riscvSum struct {
 
 // riscvSums are the sums of a section, by place.
 type riscvSums struct {
-	list  []riscvSum
-	byP   map[uint64]int // nil as long as each place lies behind those before it
-	begun bool
-	bits  uint // of the kernel's hash table
+	list []riscvSum
+	byP  map[uint64]int // nil as long as each place lies behind those before it
+	bits uint           // of the kernel's hash table
 }
 
 // at is the number of a place's sum, -1 where there is none.
@@ -215,13 +214,12 @@ func (s *riscvSums) at(place uint64) int {
 
 // add applies a relocation to its place's sum. Narrow types change the low bytes of it only.
 func (s *riscvSums) add(l *riscvLinker, p *place, v uint64) error {
-	if !s.begun {
-		s.begun = true
+	if len(s.list) == 0 {
 		n := uint64(1)
-		for n < uint64(l.rels.len()) {
+		for n < uint64(l.rels.Len()) {
 			n, s.bits = n<<1, s.bits+1
 		}
-		if k := uint64(l.rels.len()); k+k>>2 > n {
+		if k := uint64(l.rels.Len()); k+k>>2 > n {
 			s.bits++
 		}
 	}

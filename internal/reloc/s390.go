@@ -127,9 +127,9 @@ func (l *s390Linker) Frob() (diag.Errno, error) {
 		if l.Section(i).Type != elf.SHT_RELA {
 			continue
 		}
-		list := l.entries(i)
-		for k := range list.len() {
-			r := list.at(k)
+		list := EntriesOf(l, i)
+		for k := range list.Len() {
+			r := list.At(k)
 			class := s390FieldOf(r.Type).class
 			if class != s390GOT && class != s390GOTEnt && class != s390PLT && class != s390PLTOff {
 				continue

@@ -47,14 +47,8 @@ func (m *image) Relocs(i int) []elf.Rel {
 		return nil
 	}
 	list := make([]elf.Rel, tab.Len())
-	if raw := tab.Raw(); raw != nil {
-		for k := range list {
-			list[k] = elf.PlainRel(raw[24*k:])
-		}
-	} else {
-		for k := range list {
-			list[k] = tab.At(k)
-		}
+	for k := range list {
+		list[k] = tab.At(k)
 	}
 	m.rels[i] = list
 	return list
@@ -78,20 +72,6 @@ func (m *image) table(i int) *elf.RelTable {
 	}
 	m.tabs[i] = t
 	return t
-}
-
-// at is an entry of a relocation section, in the order of the load; ok is false past its end.
-func (m *image) relocAt(i, entry int) (r elf.Rel, ok bool) {
-	if t := m.Table(i); t != nil {
-		if entry >= t.Len() {
-			return r, false
-		}
-		return t.At(entry), true
-	}
-	if list := m.Relocs(i); entry < len(list) {
-		return list[entry], true
-	}
-	return r, false
 }
 
 func (m *image) Symtab() []byte {
@@ -135,11 +115,7 @@ func (m *image) Symbol(i uint32) (reloc.Symbol, bool) {
 	if b == nil {
 		return reloc.Symbol{}, false
 	}
-	o := m.order()
-	if len(b) == 16 {
-		return reloc.Symbol{Value: uint64(o.Uint32(b[4:])), Info: b[12], Other: b[13], Shndx: o.Uint16(b[14:])}, true
-	}
-	return reloc.Symbol{Value: o.Uint64(b[8:]), Info: b[4], Other: b[5], Shndx: o.Uint16(b[6:])}, true
+	return reloc.SymbolOf(b, m.s.Load.F.Big), true
 }
 
 func (m *image) SetSymbol(i uint32, y reloc.Symbol) {

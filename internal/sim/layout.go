@@ -265,21 +265,20 @@ func (s *state) laySymtab(strict bool) {
 	size := uint64(0)
 	raw, stays := t.Raw(), s.coreSections(keepAll)
 	for i := range t.Len() {
-		if raw != nil && i > 0 {
-			if x := elf.PlainShndx(raw[i*24:]); x < uint16(stdelf.SHN_LORESERVE) {
-				if name := binary.LittleEndian.Uint32(raw[i*24:]); int(x) < len(stays) && stays[x] && name != 0 {
-					l.core++
-					size += uint64(t.NameLen(name)) + 1
-				}
-				continue
+		var sec, name uint32 // 0 is no section whose symbols stay
+		if raw != nil && elf.PlainShndx(raw[i*24:]) < uint16(stdelf.SHN_LORESERVE) {
+			sec, name = uint32(elf.PlainShndx(raw[i*24:])), binary.LittleEndian.Uint32(raw[i*24:])
+		} else {
+			y := t.At(i)
+			if name = y.NameOff; !y.Reserved {
+				sec = y.Shndx
 			}
 		}
-		y := t.At(i)
-		if i != 0 && (y.Undefined() || y.Reserved || int(y.Shndx) >= len(stays) || y.NameOff == 0 || !stays[y.Shndx]) {
+		if i != 0 && (name == 0 || int(sec) >= len(stays) || !stays[sec]) {
 			continue
 		}
 		l.core++
-		size += uint64(len(t.Name(y))) + 1
+		size += uint64(t.NameLen(name)) + 1
 	}
 	l.symOff = alignUp32(l.counters[D], sym.Align)
 	l.strOff = l.symOff + l.core*symSize(l.word)

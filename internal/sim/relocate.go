@@ -40,15 +40,8 @@ func (s *state) applyRelocations() (diag.Errno, error) {
 
 // count notes a relocation section that was applied.
 func (s *state) count(sec int) {
-	tab, list := s.img.Table(sec), []elf.Rel(nil)
-	n := 0
-	if tab != nil {
-		n = tab.Len()
-	} else {
-		list = s.img.Relocs(sec)
-		n = len(list)
-	}
-	s.res.Applied += n
+	list := reloc.EntriesOf(s.img, sec)
+	s.res.Applied += list.Len()
 	if !s.req.Count {
 		return
 	}
@@ -56,14 +49,8 @@ func (s *state) count(sec int) {
 		s.res.Relocs = map[uint32]int{}
 	}
 	var few [256]int
-	for i := range n {
-		var t uint32
-		if tab != nil {
-			t = tab.At(i).Type
-		} else {
-			t = list[i].Type
-		}
-		if t < uint32(len(few)) {
+	for i := range list.Len() {
+		if t := list.At(i).Type; t < uint32(len(few)) {
 			few[t]++
 		} else {
 			s.res.Relocs[t]++
@@ -101,7 +88,11 @@ func (s *state) relocFinding(sec int, errno diag.Errno) {
 		f.Dmesg = append(f.Dmesg, l.Text)
 	}
 	where := fmt.Sprintf("relocation %d of section %d", first.Entry, sec)
-	if r, ok := s.img.relocAt(sec, first.Entry); ok {
+	var r elf.Rel
+	list := reloc.EntriesOf(s.img, sec)
+	known := first.Entry < list.Len()
+	if known {
+		r = list.At(first.Entry)
 		target := c.Hdr[c.Hdr[sec].Info].Name
 		name := string(s.img.SymbolName(r.Sym))
 		if t := c.Symbols(); int64(r.Sym) < int64(t.Len()) {
@@ -124,10 +115,11 @@ func (s *state) relocFinding(sec int, errno diag.Errno) {
 	default:
 		f.Message = "the loader refuses the relocation at " + where
 	}
-	if list := s.img.Relocs(sec); first.Entry < len(list) && code == diag.RelocRange {
-		s.blameRange(&f, sec, &list[first.Entry], where)
-	} else if first.Entry < len(list) && code == diag.RelocNonZero {
-		s.blameStruct(&f, sec, &list[first.Entry], first.Entry, f.Where.Symbol)
+	switch {
+	case known && code == diag.RelocRange:
+		s.blameRange(&f, sec, &r, where)
+	case known && code == diag.RelocNonZero:
+		s.blameStruct(&f, sec, &r, first.Entry, f.Where.Symbol)
 	}
 	c.Findings = append(c.Findings, f)
 	s.flushLines()
