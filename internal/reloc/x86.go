@@ -24,7 +24,7 @@ func (l *x86Linker) Apply(relsec int) (diag.Errno, error) {
 }
 
 // usual applies the entries from the first on as long as one after the other is what nearly all are: of a type, at a place and with a value
-// that is taken. It returns how many it has applied; the rules for the rest, and the words about them, are those of one.
+// that is taken. It returns how many it has applied; for the first that is not, one has the words.
 func (l *x86Linker) usual(relsec int) (n int, err error) {
 	table, symtab := l.Table(relsec), l.Symtab()
 	if table == nil || table.Raw() == nil || l.Trace() != nil {
@@ -35,8 +35,7 @@ func (l *x86Linker) usual(relsec int) (n int, err error) {
 		return 0, err
 	}
 	entries := table.Raw()
-	size := l.Section(target).Size
-	content := l.Bytes(target, 0, size)
+	content := l.Bytes(target, 0, l.Section(target).Size)
 	start := l.Addr(target)
 	for ; len(entries) >= 24; n++ {
 		r := kelf.PlainRel(entries)
@@ -44,34 +43,10 @@ func (l *x86Linker) usual(relsec int) (n int, err error) {
 		if at+24 > uint64(len(symtab)) || r.Off > uint64(len(content)) {
 			break
 		}
+		val, size, how := x86Value(r.Type, binary.LittleEndian.Uint64(symtab[at+8:])+uint64(r.Addend), start+r.Off)
 		place := content[r.Off:]
-		val := binary.LittleEndian.Uint64(symtab[at+8:]) + uint64(r.Addend)
-		narrow := true
-		switch elf.R_X86_64(r.Type) {
-		case elf.R_X86_64_64:
-			narrow = false
-		case elf.R_X86_64_PC32, elf.R_X86_64_PLT32:
-			val -= start + r.Off
-		case elf.R_X86_64_32S:
-			if int64(val) != int64(int32(val)) {
-				return n, nil
-			}
-		case elf.R_X86_64_PC64:
-			val -= start + r.Off
-			narrow = false
-		default:
-			return n, nil
-		}
-		if narrow {
-			if len(place) < 4 || binary.LittleEndian.Uint32(place) != 0 {
-				return n, nil
-			}
-			binary.LittleEndian.PutUint32(place, uint32(val))
-		} else {
-			if len(place) < 8 || binary.LittleEndian.Uint64(place) != 0 {
-				return n, nil
-			}
-			binary.LittleEndian.PutUint64(place, val)
+		if how != x86Fits || uint64(len(place)) < size || !x86Put(place[:size], val) {
+			break
 		}
 		entries = entries[24:]
 	}
@@ -79,45 +54,75 @@ func (l *x86Linker) usual(relsec int) (n int, err error) {
 }
 
 func (l *x86Linker) one(p *place) (diag.Errno, error) {
-	val := p.S + uint64(p.Addend)
-	n := uint64(4)
-	switch elf.R_X86_64(p.Type) {
-	case elf.R_X86_64_NONE:
+	val, size, how := x86Value(p.Type, p.S+uint64(p.Addend), p.P)
+	switch how {
+	case x86Nothing:
 		return 0, nil
-	case elf.R_X86_64_64:
-		n = 8
-	case elf.R_X86_64_32:
-		if val != uint64(uint32(val)) {
-			return l.overflow(p, val), nil
-		}
-	case elf.R_X86_64_32S:
-		if int64(val) != int64(int32(val)) {
-			return l.overflow(p, val), nil
-		}
-	case elf.R_X86_64_PC32, elf.R_X86_64_PLT32:
-		val -= p.P
-	case elf.R_X86_64_PC64:
-		val -= p.P
-		n = 8
-	default:
+	case x86Overflows:
+		return l.overflow(p, val), nil
+	case x86Unknown:
 		l.log(levelErr, UnknownType, "module: %s: Unknown rela relocation: %d", l.Name(), p.Type)
 		return diag.ENOEXEC, nil
 	}
-	loc, err := l.at(p, n)
+	loc, err := l.at(p, size)
 	if err != nil {
 		return 0, err
 	}
-	for _, c := range loc {
-		if c != 0 {
-			return l.nonZero(p, val), nil
-		}
-	}
-	if n == 8 {
-		l.order.PutUint64(loc, val)
-	} else {
-		l.order.PutUint32(loc, uint32(val))
+	if !x86Put(loc, val) {
+		return l.nonZero(p, val), nil
 	}
 	return 0, nil
+}
+
+// What becomes of a relocation before its place is looked at.
+type x86Case uint8
+
+const (
+	x86Fits x86Case = iota
+	x86Nothing
+	x86Overflows
+	x86Unknown
+)
+
+// x86Value is what a relocation writes, and how many bytes of it. val is S + A, at the place.
+func x86Value(typ uint32, val, place uint64) (v, size uint64, how x86Case) {
+	switch elf.R_X86_64(typ) {
+	case elf.R_X86_64_NONE:
+		return 0, 0, x86Nothing
+	case elf.R_X86_64_64:
+		return val, 8, x86Fits
+	case elf.R_X86_64_32:
+		if val != uint64(uint32(val)) {
+			return val, 4, x86Overflows
+		}
+	case elf.R_X86_64_32S:
+		if int64(val) != int64(int32(val)) {
+			return val, 4, x86Overflows
+		}
+	case elf.R_X86_64_PC32, elf.R_X86_64_PLT32:
+		val -= place
+	case elf.R_X86_64_PC64:
+		return val - place, 8, x86Fits
+	default:
+		return 0, 0, x86Unknown
+	}
+	return val, 4, x86Fits
+}
+
+// x86Put writes a value of 4 or 8 bytes where nothing but zeros are; false: there is something.
+func x86Put(loc []byte, val uint64) bool {
+	if len(loc) == 8 {
+		if binary.LittleEndian.Uint64(loc) != 0 {
+			return false
+		}
+		binary.LittleEndian.PutUint64(loc, val)
+		return true
+	}
+	if binary.LittleEndian.Uint32(loc) != 0 {
+		return false
+	}
+	binary.LittleEndian.PutUint32(loc, uint32(val))
+	return true
 }
 
 func (l *x86Linker) overflow(p *place, val uint64) diag.Errno {

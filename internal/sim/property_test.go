@@ -9,9 +9,11 @@ import (
 	"testing"
 
 	"kotool/internal/compat"
+	"kotool/internal/diag"
 	"kotool/internal/elf"
 	"kotool/internal/kver"
 	"kotool/internal/module"
+	"kotool/internal/reloc"
 )
 
 // granting is a kernel that takes a module's own word.
@@ -165,4 +167,46 @@ func FuzzLoad(f *testing.F) {
 			t.Errorf("%d bytes allocated for %d", got, len(b))
 		}
 	})
+}
+
+// quiet is told of everything and says nothing.
+type quiet struct{}
+
+func (quiet) Enter(*compat.Stage)                        {}
+func (quiet) Leave(*compat.Stage, diag.Errno)            {}
+func (quiet) Placed(int, string, string, uint64, uint64) {}
+func (quiet) Resolved(string, string, uint64, string)    {}
+func (quiet) Relocated(reloc.Applied)                    {}
+func (quiet) Emitted(reloc.Slot)                         {}
+
+// A load that is traced goes another way through the relocations of x86-64.
+func TestATraceChangesNothing(t *testing.T) {
+	for path, b := range fixtures(t) {
+		for _, damage := range []int{0, 3, 24, 1001} {
+			b := bytes.Clone(b)
+			if damage > 0 { // types, places and symbols of relocations among them
+				for i := damage; i < len(b); i += 977 + damage {
+					if i > 64 {
+						b[i] ^= 1
+					}
+				}
+			}
+			load := func(tr Tracer) (*Result, []byte) {
+				req := RequestOf(elf.Mem(b))
+				req.Trace = tr
+				var image []byte
+				req.Relocated = func(s *Snapshot) {
+					for i := range s.Sections {
+						image = append(image, s.Sections[i].Data...)
+					}
+				}
+				return granting(version(b)).Load(req), image
+			}
+			plain, want := load(nil)
+			traced, got := load(quiet{})
+			if plain.Errno != traced.Errno || !reflect.DeepEqual(plain.Log, traced.Log) || !bytes.Equal(got, want) || plain.Applied != traced.Applied {
+				t.Errorf("%s, damage %d: errno %v, log %v; traced %v, %v; images equal: %v", path, damage, plain.Errno, plain.Log, traced.Errno, traced.Log, bytes.Equal(got, want))
+			}
+		}
+	}
 }
