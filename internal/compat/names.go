@@ -57,10 +57,14 @@ func SameStage(stage, name string) bool {
 
 // For is the stage as the target's kernel has it: the name of its function, and its file.
 func (s *Stage) For(t *Target) *Stage {
-	c := *s
-	c.Name = t.StageName(s.Name, s.ID)
-	if strings.HasPrefix(s.Source, "kernel/module/") && t.has(oneFile) {
-		c.Source = "kernel/module.c"
+	name, source := t.StageName(s.Name, s.ID), s.Source
+	if strings.HasPrefix(source, "kernel/module/") && t.has(oneFile) {
+		source = "kernel/module.c"
 	}
+	if name == s.Name && source == s.Source {
+		return s // as most are: a load asks for each of its stages
+	}
+	c := *s
+	c.Name, c.Source = name, source
 	return &c
 }

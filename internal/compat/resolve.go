@@ -60,21 +60,19 @@ func (im *Importer) Count() int { return len(im.Imports) + im.Plain }
 // module is loaded, for a proprietary one changes what those after it may use.
 func (l *Load) Settle() { l.settle = len(l.T.LiveModules) == 0 }
 
-// plain reports whether a symbol is one for which Resolve has no word to say, and whether its CRC was compared.
-func (l *Load) plain(name []byte, v Version, im *Importer, gpl bool) (is, compared bool) {
-	t := l.T
-	if len(t.Symvers) == 0 {
+// plain reports whether the kernel itself provides a symbol and Resolve has no word to say about it, and whether its CRC was compared.
+func (r *Resolver) plain(name []byte, sym *Import) (is, compared bool) {
+	if len(r.t.Symvers) == 0 {
 		return false, false
 	}
-	tab := t.Symvers[0]
+	tab := r.t.Symvers[0]
 	i := tab.Row(name)
-	if i < 0 || !tab.InKernel(i) || tab.GPL(i) && !gpl || tab.InNamespace(i) {
+	if i < 0 || !tab.InKernel(i) {
 		return false, false
 	}
-	if !t.ModVersions || !tab.HasCRC || im.Versions == "none" {
-		return true, false
-	}
-	return v.Found && v.High == 0 && v.CRC == tab.CRC(i), true
+	row := tab.At(i)
+	o := r.judge(sym, exportOf(&row, "", tab.HasCRC))
+	return o.Finding == nil && o.Warning == nil, o.Checked
 }
 
 // Importer collects the symbols that are to be resolved, in the table's order.
@@ -88,7 +86,7 @@ func (l *Load) Importer() (*Importer, error) {
 	if !l.settle {
 		im.Imports = make([]Import, 0, min(l.vers.Len()+8, t.Len()))
 	}
-	gpl := GPLCompatible(im.License) && im.Taints&TaintProprietary == 0
+	res := NewResolver(im, l.T)
 	str := &l.Hdr[l.Index.Str]
 	x86 := l.x86()
 	ppc64 := l.F.Header.Machine == stdelf.EM_PPC64
@@ -126,7 +124,7 @@ func (l *Load) Importer() (*Importer, error) {
 			}
 			imp.Ver = l.versionOf(name)
 			if l.settle {
-				if is, compared := l.plain(name, imp.Ver, im, gpl); is {
+				if is, compared := res.plain(name, &imp); is {
 					im.Plain++
 					if compared {
 						im.PlainCRCs++
@@ -213,13 +211,14 @@ type Resolver struct {
 	im      *Importer
 	t       *Target
 	taints  Taint
+	gpl     bool // the licence is a GPL-compatible one
 	usesGPL bool // using_gplonly_symbols
 	warned  map[diag.Code]bool
 }
 
 // NewResolver begins with a module's first symbol.
 func NewResolver(im *Importer, t *Target) *Resolver {
-	return &Resolver{im: im, t: t, taints: im.Taints}
+	return &Resolver{im: im, t: t, taints: im.Taints, gpl: GPLCompatible(im.License)}
 }
 
 // Taints are the module's, with what its symbols brought.
@@ -231,12 +230,7 @@ func (r *Resolver) Taints() Taint { return r.taints }
 func (r *Resolver) Resolve(sym *Import) Outcome {
 	im, t := r.im, r.t
 	var o Outcome
-	found := func(f diag.Finding) Outcome {
-		f.Where = diag.Sym(sym.Name)
-		f.Step = "2.7"
-		o.Finding, o.Errno = &f, f.Errno
-		return o
-	}
+	found := func(f diag.Finding) Outcome { return o.found(sym, f) }
 	switch sym.Bad {
 	case diag.SymCommon:
 		return found(diag.New(sym.Bad, t.Version, im.Name, sym.Name))
@@ -248,8 +242,6 @@ func (r *Resolver) Resolve(sym *Import) Outcome {
 		return found(f)
 	}
 	e, ok := t.provider(sym, im.Name)
-	o.Export, o.Owner = e, e.Owner
-	gpl := GPLCompatible(im.License) && r.taints&TaintProprietary == 0
 	if !ok {
 		o.Missing = true
 		if sym.Weak {
@@ -261,7 +253,22 @@ func (r *Resolver) Resolve(sym *Import) Outcome {
 		}
 		return found(f)
 	}
-	if e.GPL && !gpl {
+	return r.judge(sym, e)
+}
+
+// found is the outcome with a finding about the symbol.
+func (o Outcome) found(sym *Import, f diag.Finding) Outcome {
+	f.Where, f.Step = diag.Sym(sym.Name), "2.7"
+	o.Finding, o.Errno = &f, f.Errno
+	return o
+}
+
+// judge is what is asked of an export that was found.
+func (r *Resolver) judge(sym *Import, e Export) Outcome {
+	im, t := r.im, r.t
+	o := Outcome{Export: e, Owner: e.Owner}
+	found := func(f diag.Finding) Outcome { return o.found(sym, f) }
+	if e.GPL && !(r.gpl && r.taints&TaintProprietary == 0) {
 		if sym.Weak {
 			return found(diag.New(diag.SymWeak, t.Version, im.Name, sym.Name))
 		}

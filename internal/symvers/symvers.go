@@ -19,14 +19,14 @@ type Symbol struct {
 }
 
 // GPL reports whether only GPL-compatible modules see the symbol.
-func (s *Symbol) GPL() bool { return gplOnly(s.Export) }
-
-func gplOnly(export []byte) bool {
-	return string(export) == "EXPORT_SYMBOL_GPL" || string(export) == "EXPORT_UNUSED_SYMBOL_GPL"
+func (s *Symbol) GPL() bool {
+	return string(s.Export) == "EXPORT_SYMBOL_GPL" || string(s.Export) == "EXPORT_UNUSED_SYMBOL_GPL"
 }
 
 // InKernel reports whether the kernel image itself exports the symbol.
-func (s *Symbol) InKernel() bool { return len(s.Module) == 0 || string(s.Module) == "vmlinux" }
+func (s *Symbol) InKernel() bool { return inKernel(s.Module) }
+
+func inKernel(module []byte) bool { return len(module) == 0 || string(module) == "vmlinux" }
 
 // LineError says in which line a file is not what it should be.
 type LineError struct {

@@ -115,19 +115,7 @@ func (t *Table) Following(i int) int {
 }
 
 // InKernel reports whether row i is of the kernel image itself.
-func (t *Table) InKernel(i int) bool {
-	x := &t.texts[t.rows[i].module]
-	return x.n == 0 || x.n == 7 && string(t.text[x.off:x.off+7]) == "vmlinux"
-}
-
-// CRC is the CRC of row i.
-func (t *Table) CRC(i int) uint32 { return t.rows[i].crc }
-
-// InNamespace reports whether row i has a namespace.
-func (t *Table) InNamespace(i int) bool { return t.rows[i].ns != 0 }
-
-// GPL reports whether only GPL-compatible modules see the symbol of row i.
-func (t *Table) GPL(i int) bool { return gplOnly(t.cut(&t.texts[t.rows[i].export])) }
+func (t *Table) InKernel(i int) bool { return inKernel(t.cut(&t.texts[t.rows[i].module])) }
 
 // Owner is the name of the module that row i is of; "" for the kernel itself.
 func (t *Table) Owner(i int) string {
