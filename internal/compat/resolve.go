@@ -70,8 +70,8 @@ func (r *Resolver) plain(name []byte, sym *Import) (is, compared bool) {
 	if i < 0 || !tab.InKernel(i) {
 		return false, false
 	}
-	row := tab.At(i)
-	o := r.judge(sym, exportOf(&row, "", tab.HasCRC))
+	o := Outcome{Export: exportOf(tab, i, "")}
+	r.judge(sym, &o)
 	return o.Finding == nil && o.Warning == nil, o.Checked
 }
 
@@ -230,7 +230,10 @@ func (r *Resolver) Taints() Taint { return r.taints }
 func (r *Resolver) Resolve(sym *Import) Outcome {
 	im, t := r.im, r.t
 	var o Outcome
-	found := func(f diag.Finding) Outcome { return o.found(sym, f) }
+	found := func(f diag.Finding) Outcome {
+		o.found(sym, f)
+		return o
+	}
 	switch sym.Bad {
 	case diag.SymCommon:
 		return found(diag.New(sym.Bad, t.Version, im.Name, sym.Name))
@@ -241,7 +244,8 @@ func (r *Resolver) Resolve(sym *Import) Outcome {
 		}
 		return found(f)
 	}
-	e, ok := t.provider(sym, im.Name)
+	var ok bool
+	o.Export, ok = t.provider(sym, im.Name)
 	if !ok {
 		o.Missing = true
 		if sym.Weak {
@@ -253,39 +257,41 @@ func (r *Resolver) Resolve(sym *Import) Outcome {
 		}
 		return found(f)
 	}
-	return r.judge(sym, e)
-}
-
-// found is the outcome with a finding about the symbol.
-func (o Outcome) found(sym *Import, f diag.Finding) Outcome {
-	f.Where, f.Step = diag.Sym(sym.Name), "2.7"
-	o.Finding, o.Errno = &f, f.Errno
+	r.judge(sym, &o)
 	return o
 }
 
-// judge is what is asked of an export that was found.
-func (r *Resolver) judge(sym *Import, e Export) Outcome {
-	im, t := r.im, r.t
-	o := Outcome{Export: e, Owner: e.Owner}
-	found := func(f diag.Finding) Outcome { return o.found(sym, f) }
+// found notes a finding about the symbol.
+func (o *Outcome) found(sym *Import, f diag.Finding) {
+	f.Where, f.Step = diag.Sym(sym.Name), "2.7"
+	o.Finding, o.Errno = &f, f.Errno
+}
+
+// judge is what is asked of an export that was found: o.Export.
+func (r *Resolver) judge(sym *Import, o *Outcome) {
+	im, t, e := r.im, r.t, &o.Export
+	o.Owner = e.Owner
 	if e.GPL && !(r.gpl && r.taints&TaintProprietary == 0) {
 		if sym.Weak {
-			return found(diag.New(diag.SymWeak, t.Version, im.Name, sym.Name))
+			o.found(sym, diag.New(diag.SymWeak, t.Version, im.Name, sym.Name))
+			return
 		}
 		f := diag.New(diag.SymGPL, t.Version, im.Name, sym.Name, im.License)
 		f.Want, f.Got = "a GPL-compatible license", im.License
-		return found(f)
+		o.found(sym, f)
+		return
 	}
 	if e.GPL {
 		r.usesGPL = true
 	}
-	if owner := t.LiveModules[e.Owner]; e.Owner != "" && owner != nil && owner.Taints&TaintProprietary != 0 && t.has(kver.Since(5, 9)) {
+	if e.Owner != "" && t.proprietary(e.Owner) && t.has(kver.Since(5, 9)) {
 		if r.usesGPL {
 			f := diag.New(diag.SymTaint, t.Version, im.Name, sym.Name, e.Owner)
 			if sym.Weak {
 				f.Severity, f.Errno, f.Dmesg = diag.Warning, 0, f.Dmesg[:1]
 			}
-			return found(f)
+			o.found(sym, f)
+			return
 		}
 		if r.taints&TaintProprietary == 0 {
 			f := diag.New(diag.SymInherit, t.Version, im.Name, sym.Name, e.Owner)
@@ -301,7 +307,8 @@ func (r *Resolver) judge(sym *Import, e Export) Outcome {
 			f := diag.New(diag.SymNoCRC, t.Version, im.InfoName, sym.Name, im.Name)
 			f.Want = crc(e.CRC)
 			f.Assumes = t.missingAssumes()
-			return found(f)
+			o.found(sym, f)
+			return
 		case !v.Found:
 			f := diag.New(diag.SymNoCRC, t.Version, im.InfoName, sym.Name, im.Name)
 			f.Severity, f.Errno, f.Want, f.Hint = diag.Warning, 0, crc(e.CRC), ""
@@ -313,12 +320,13 @@ func (r *Resolver) judge(sym *Import, e Export) Outcome {
 				f.Dmesg = nil
 			}
 			r.warned = map[diag.Code]bool{f.Code: true}
-			o = found(f)
+			o.found(sym, f)
 		case v.Found && (v.High != 0 || v.CRC != e.CRC):
 			f := diag.New(diag.SymCRC, t.Version, im.InfoName, sym.Name, im.Name)
 			f.Want, f.Got = crc(e.CRC), v.text()
 			o.Checked = true
-			return found(f)
+			o.found(sym, f)
+			return
 		case v.Found:
 			o.Checked = true
 		}
@@ -342,12 +350,18 @@ func (r *Resolver) judge(sym *Import, e Export) Outcome {
 		if t.Is("MODULE_ALLOW_MISSING_NAMESPACE_IMPORTS") == Yes {
 			f.Severity, f.Errno, f.Dmesg = diag.Warning, 0, f.Dmesg[:1]
 		}
-		return found(f)
+		o.found(sym, f)
+		return
 	}
-	return o
 }
 
 var yes = true
+
+// proprietary reports whether a module is loaded that is tainted so.
+func (t *Target) proprietary(name string) bool {
+	m := t.LiveModules[name]
+	return m != nil && m.Taints&TaintProprietary != 0
+}
 
 // imports is verify_namespace_is_imported: an exact import_ns, or a "module:" list that names the module.
 //
@@ -368,8 +382,7 @@ func imports(im *Importer, ns string) bool {
 // provider is Find for an import, which remembers where the kernel's own exports are: they do not change.
 func (t *Target) provider(sym *Import, not string) (Export, bool) {
 	if sym.row != 0 {
-		s := t.Symvers[0].At(sym.row - 1)
-		return exportOf(&s, "", t.Symvers[0].HasCRC), true
+		return exportOf(t.Symvers[0], sym.row-1, ""), true
 	}
 	name := []byte(sym.Name)
 	e, row, ok := t.find(name, not)

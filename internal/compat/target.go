@@ -169,8 +169,10 @@ func (t *Target) Find(name []byte, not string) (Export, bool) {
 // was not there when the module was built.
 func (t *Target) beyond(name []byte, doubtful bool) (Export, bool) {
 	if t.Learned != nil {
-		if s, is := t.Learned.Lookup(name); is {
-			return exportOf(&s, "", s.CRC != 0), true
+		if i := t.Learned.Row(name); i >= 0 {
+			e := exportOf(t.Learned, i, "")
+			e.HasCRC = e.CRC != 0
+			return e, true
 		}
 	}
 	if doubtful && t.LeaveWeak {
@@ -185,18 +187,17 @@ func (t *Target) find(name []byte, not string) (found Export, kernelRow int, ok 
 	for k, tab := range t.Symvers {
 		for i := tab.Row(name); i >= 0; i = tab.Following(i) {
 			if tab.InKernel(i) {
-				s := tab.At(i)
+				e := exportOf(tab, i, "")
 				if k > 0 {
 					i = -1
 				}
-				return exportOf(&s, "", tab.HasCRC), i, true
+				return e, i, true
 			}
 			if ok || t.OnlyLoaded {
 				continue
 			}
 			if owner := tab.Owner(i); owner != not {
-				s := tab.At(i)
-				found, ok = exportOf(&s, owner, tab.HasCRC), true
+				found, ok = exportOf(tab, i, owner), true
 			}
 		}
 	}
@@ -209,8 +210,9 @@ func (t *Target) find(name []byte, not string) (found Export, kernelRow int, ok 
 	return found, -1, ok
 }
 
-func exportOf(s *symvers.Symbol, owner string, crcs bool) Export {
-	return Export{CRC: s.CRC, HasCRC: crcs, GPL: s.GPL(), Namespace: string(s.Namespace), Owner: owner}
+// exportOf is what row i of a table says.
+func exportOf(tab *symvers.Table, i int, owner string) Export {
+	return Export{CRC: tab.CRC(i), HasCRC: tab.HasCRC, GPL: tab.GPL(i), Namespace: string(tab.Namespace(i)), Owner: owner}
 }
 
 func hex(v uint64) string { return fmt.Sprintf("%#x", v) }

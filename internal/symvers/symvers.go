@@ -19,8 +19,10 @@ type Symbol struct {
 }
 
 // GPL reports whether only GPL-compatible modules see the symbol.
-func (s *Symbol) GPL() bool {
-	return string(s.Export) == "EXPORT_SYMBOL_GPL" || string(s.Export) == "EXPORT_UNUSED_SYMBOL_GPL"
+func (s *Symbol) GPL() bool { return gplOnly(s.Export) }
+
+func gplOnly(export []byte) bool {
+	return string(export) == "EXPORT_SYMBOL_GPL" || string(export) == "EXPORT_UNUSED_SYMBOL_GPL"
 }
 
 // InKernel reports whether the kernel image itself exports the symbol.
@@ -293,7 +295,7 @@ func (p *parser) text(b []byte) uint32 {
 	if *last != 0 && string(t.cut(&t.texts[*last])) == string(b) {
 		return *last
 	}
-	t.texts = append(t.texts, text{off: uint32(len(t.text)), n: uint16(len(b))})
+	t.texts = append(t.texts, text{off: uint32(len(t.text)), n: uint16(len(b)), kernel: inKernel(b), gpl: gplOnly(b)})
 	t.text = append(t.text, b...)
 	*last = uint32(len(t.texts) - 1)
 	return *last

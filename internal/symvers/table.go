@@ -36,14 +36,18 @@ type row struct {
 
 // text is a text that many rows share.
 type text struct {
-	off   uint32
-	n     uint16
-	owner atomic.Pointer[string] // the name of the module whose path it is, once somebody has asked
+	off    uint32
+	n      uint16
+	kernel bool                   // as the path of a module: it is the kernel image
+	gpl    bool                   // as a kind of export: only GPL-compatible modules see the symbol
+	owner  atomic.Pointer[string] // the name of the module whose path it is, once somebody has asked
 }
 
 func newTable(size uint64) *Table {
 	// A row of a real file has 70 to 80 bytes, a third of them its name.
-	return &Table{rows: make([]row, 0, size/64+1), text: make([]byte, 0, size/3), texts: make([]text, 1, 64)}
+	t := &Table{rows: make([]row, 0, size/64+1), text: make([]byte, 0, size/3), texts: make([]text, 1, 64)}
+	t.texts[0].kernel = inKernel(nil)
+	return t
 }
 
 func (t *Table) cut(x *text) []byte { return t.text[x.off : x.off+uint32(x.n) : x.off+uint32(x.n)] }
@@ -115,7 +119,16 @@ func (t *Table) Following(i int) int {
 }
 
 // InKernel reports whether row i is of the kernel image itself.
-func (t *Table) InKernel(i int) bool { return inKernel(t.cut(&t.texts[t.rows[i].module])) }
+func (t *Table) InKernel(i int) bool { return t.texts[t.rows[i].module].kernel }
+
+// GPL reports whether only GPL-compatible modules see the symbol of row i.
+func (t *Table) GPL(i int) bool { return t.texts[t.rows[i].export].gpl }
+
+// CRC is the CRC of row i.
+func (t *Table) CRC(i int) uint32 { return t.rows[i].crc }
+
+// Namespace is the namespace of row i.
+func (t *Table) Namespace(i int) []byte { return t.cut(&t.texts[t.rows[i].ns]) }
 
 // Owner is the name of the module that row i is of; "" for the kernel itself.
 func (t *Table) Owner(i int) string {
