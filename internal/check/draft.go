@@ -156,7 +156,7 @@ func NewDraft(t *compat.Target, path string, src *source.Input, head []byte, mem
 	d.suspicious = l.Suspicious
 	d.signed = l.Signed
 	d.hasBTF = m.File.Find(".BTF") > 0
-	d.noVersions = d.im.Versions == "none" && strings.Contains(d.vermagic+" ", " modversions ")
+	d.noVersions = lacksVersions(d.im.Versions, d.vermagic)
 	d.extra = append(d.extra, d.dirFinding()...)
 	if n := d.gplExports(); n > 0 && l.Kflags() {
 		d.notes = append(d.notes, fmt.Sprintf("%d of its exports are for GPL modules only, by __kflagstab, which kernels before 7.1 do not look at: here they are for everybody", n))

@@ -389,17 +389,7 @@ func (s *Session) says(d *Draft, r *report.Check, t *compat.Target) {
 	} else {
 		not("relocations", "this machine's loader is not modelled")
 	}
-	switch {
-	case t.Keys != nil:
-		yes("signature")
-	case t.Enforce == compat.Yes && !d.signed:
-		yes("signature")
-	case t.Enforce == compat.No && t.Is("MODULE_SIG") == compat.No:
-	case d.signed:
-		not("signature", "no keys given")
-	case t.Enforce == compat.Unknown:
-		not("signature", "there is none; whether the kernel asks for one is not known")
-	}
+	signature(t, d.signed, yes, not)
 	if d.hasBTF && t.BaseTypes == 0 {
 		not("BTF base", "the kernel's types are not known")
 	}

@@ -38,15 +38,7 @@ func Simulated(r *report.Simulation, t *target.Target, req *sim.Request) {
 		yes("format")
 	}
 	if reached["module_sig_check"] {
-		switch {
-		case t.Keys != nil, t.Enforce == compat.Yes && !c.Signed:
-			yes("signature")
-		case t.Enforce == compat.No && t.Is("MODULE_SIG") == compat.No:
-		case c.Signed:
-			not("signature", "no keys given")
-		case t.Enforce == compat.Unknown:
-			not("signature", "there is none; whether the kernel asks for one is not known")
-		}
+		signature(&t.Target, c.Signed, yes, not)
 	}
 	if passed["early_mod_check"] {
 		switch {
@@ -94,7 +86,7 @@ func Simulated(r *report.Simulation, t *target.Target, req *sim.Request) {
 				not(count(r.Unknown, "symbol")+" more", "the evidence tells nothing of them")
 			}
 		}
-		switch versions := versionsOf(c); {
+		switch versions := c.VersionsFormat(); {
 		case req.Flags&compat.IgnoreModVersions != 0:
 			not("CRCs", "they are passed over, as asked")
 		case versions == "none":
@@ -177,11 +169,11 @@ func Simulated(r *report.Simulation, t *target.Target, req *sim.Request) {
 	case n == 1:
 		note(res.Weak[0] + " is weak and stays 0: nothing provides it")
 	case n > 1 && unknown:
-		note(fmt.Sprintf("%d weak symbols stay 0: nothing says that the kernel has them, the module has no versions of them: %s", n, few(res.Weak)))
+		note(fmt.Sprintf("%d weak symbols stay 0: nothing says that the kernel has them, the module has no versions of them: %s", n, report.Few(res.Weak, n)))
 	case n > 1:
-		note(fmt.Sprintf("%d weak symbols stay 0: nothing provides them: %s", n, few(res.Weak)))
+		note(fmt.Sprintf("%d weak symbols stay 0: nothing provides them: %s", n, report.Few(res.Weak, n)))
 	}
-	if versionsOf(c) == "none" && strings.Contains(c.Vermagic()+" ", " modversions ") {
+	if lacksVersions(c.VersionsFormat(), c.Vermagic()) {
 		note(noVersions)
 	}
 	if p := res.Percpu; p != nil && p.Taken > p.Reserve/4*3 && !p.Exact {
@@ -199,22 +191,23 @@ func unloaded(t *target.Target, symbol, not string) string {
 	return e.Owner
 }
 
-// noVersions is said of a module whose vermagic promises CRCs.
+// signature says whether a signature was checked, and why not. A kernel that has no signatures gets no word.
+func signature(t *compat.Target, signed bool, yes func(format string, args ...any), not func(what, why string)) {
+	switch {
+	case t.Keys != nil, t.Enforce == compat.Yes && !signed:
+		yes("signature")
+	case t.Enforce == compat.No && t.Is("MODULE_SIG") == compat.No:
+	case signed:
+		not("signature", "no keys given")
+	case t.Enforce == compat.Unknown:
+		not("signature", "there is none; whether the kernel asks for one is not known")
+	}
+}
+
+// lacksVersions reports whether a module has no CRCs in spite of its vermagic.
+func lacksVersions(format, vermagic string) bool {
+	return format == "none" && strings.Contains(vermagic+" ", " modversions ")
+}
+
+// noVersions is said of such a module.
 const noVersions = "the module carries no symbol versions although its vermagic says modversions: it was built without Module.symvers"
-
-// versionsOf is "none" for a module without a table of CRCs that the kernel looks at.
-func versionsOf(c *compat.Load) string {
-	if c.Index.Vers == 0 && c.Index.VersExtCRC == 0 {
-		return "none"
-	}
-	return ""
-}
-
-// few are the first names of a list.
-func few(list []string) string {
-	const most = 5
-	if n := len(list); n > most {
-		return fmt.Sprintf("%s and %d more", strings.Join(list[:most], ", "), n-most)
-	}
-	return strings.Join(list, ", ")
-}

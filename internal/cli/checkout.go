@@ -85,7 +85,7 @@ func (o *checkOptions) openOutputs() (*outputs, error) {
 		case formatTable:
 			all.list = append(all.list, &checkText{checkOutput: base, audit: o.recursiveArgs()})
 		case formatJSON, formatNDJSON:
-			all.list = append(all.list, &checkJSON{checkOutput: base, lines: format == formatNDJSON})
+			all.list = append(all.list, &checkJSON{base, render.Objects{Out: base.out, Lines: format == formatNDJSON}})
 		case formatTSV:
 			all.list = append(all.list, &checkTSV{checkOutput: base})
 		default:
@@ -194,31 +194,12 @@ func (c *checkText) finish(summary string) error {
 // checkJSON is an array of objects, or objects a line.
 type checkJSON struct {
 	checkOutput
-	lines bool
-}
-
-func (c *checkJSON) object(write func(j *render.JSON)) {
-	switch c.n++; {
-	case c.lines:
-	case c.n == 1:
-		c.out.Str("[")
-	default:
-		c.out.Str(",\n")
-	}
-	j := render.NewJSON(c.out)
-	j.Obj()
-	write(j)
-	j.End()
-	j.Done()
-	if c.lines {
-		c.out.Str("\n")
-	}
-	c.out.Check()
+	list render.Objects
 }
 
 func (c *checkJSON) results(list []*report.Check, _ bool) {
 	for _, r := range list {
-		c.object(func(j *render.JSON) {
+		c.list.Object(func(j *render.JSON) {
 			j.KStr("schema", r.Schema())
 			j.KStr("file", r.File)
 			r.JSON(j)
@@ -227,19 +208,14 @@ func (c *checkJSON) results(list []*report.Check, _ bool) {
 }
 
 func (c *checkJSON) trouble(path string, err error) {
-	c.object(func(j *render.JSON) {
+	c.list.Object(func(j *render.JSON) {
 		j.KStr("file", path)
 		j.KStr("error", err.Error())
 	})
 }
 
 func (c *checkJSON) finish(string) error {
-	if !c.lines {
-		if c.n == 0 {
-			c.out.Str("[")
-		}
-		c.out.Str("]\n")
-	}
+	c.list.End()
 	return c.end()
 }
 

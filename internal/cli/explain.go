@@ -233,27 +233,9 @@ func (g *global) answer(r objects, text func(*render.Out)) error {
 	})
 	switch g.output {
 	case formatJSON, formatNDJSON:
-		before, after := "[", ""
-		if g.output == formatNDJSON {
-			before, after = "", "\n"
-		}
-		r.Objects(func(write func(*render.JSON)) {
-			out.Str(before)
-			if g.output == formatJSON {
-				before = ",\n"
-			}
-			j := render.NewJSON(out)
-			write(j)
-			j.Done()
-			out.Str(after)
-			out.Check()
-		})
-		if g.output == formatJSON {
-			if before == "[" {
-				out.Str(before)
-			}
-			out.Str("]\n")
-		}
+		list := render.Objects{Out: out, Lines: g.output == formatNDJSON}
+		r.Objects(list.Write)
+		list.End()
 	case formatTSV:
 		t := r.Table()
 		if !g.noHead {

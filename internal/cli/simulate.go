@@ -173,7 +173,8 @@ type simulation struct {
 	traceOut *render.Out
 	current  string // the file that is loaded
 	status   int
-	n        int
+	n        int // rows of tsv: the first has the heading
+	objects  render.Objects
 	last     diag.Errno
 	granted  []string // symbols that the last module uses and the evidence tells nothing of
 	troubles int      // of the loads: not answered

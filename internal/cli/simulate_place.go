@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 
+	"kotool/internal/report"
 	"kotool/internal/sim"
 )
 
@@ -52,7 +53,7 @@ func (s *simulation) unplaced() error {
 	if len(list) == 0 {
 		return nil
 	}
-	err := fmt.Errorf("%s: line %d: not loaded here: %s", s.o.place, first, fewOf(list, len(list)))
+	err := fmt.Errorf("%s: line %d: not loaded here: %s", s.o.place, first, report.Few(list, len(list)))
 	if len(s.placed) == 0 {
 		return err
 	}

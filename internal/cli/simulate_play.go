@@ -44,9 +44,7 @@ func (s *simulation) play(cmd *cobra.Command, list []action) error {
 	if err := s.openTrace(); err != nil {
 		return err
 	}
-	if o.output == formatJSON {
-		s.out.Str("[")
-	}
+	s.objects = render.Objects{Out: s.out, Lines: o.output == formatNDJSON}
 	buffers := &source.Buffers{}
 	expected := false
 	var failed error
@@ -89,7 +87,7 @@ func (s *simulation) play(cmd *cobra.Command, list []action) error {
 	}
 	switch {
 	case o.output == formatJSON:
-		s.out.Str("]\n")
+		s.objects.End()
 	case o.output == formatTable && !o.dmesg && o.all:
 		if s.bad == 0 {
 			s.out.Str(fmt.Sprintf("all %d modules are loaded\n", s.loads))
@@ -151,24 +149,10 @@ func (s *simulation) trouble(path string, err error) {
 	s.troubles++
 	fmt.Fprintf(s.o.Err, "kotool: simulate-load: %s: %s\n", safe(path), safe(err.Error()))
 	if s.o.output == formatJSON || s.o.output == formatNDJSON {
-		s.object(func(j *render.JSON) {
+		s.objects.Object(func(j *render.JSON) {
 			j.KStr("file", path)
 			j.KStr("error", err.Error())
 		})
-	}
-}
-
-func (s *simulation) object(write func(j *render.JSON)) {
-	if s.n++; s.n > 1 && s.o.output == formatJSON {
-		s.out.Str(",\n")
-	}
-	j := render.NewJSON(s.out)
-	j.Obj()
-	write(j)
-	j.End()
-	j.Done()
-	if s.o.output == formatNDJSON {
-		s.out.Str("\n")
 	}
 }
 
@@ -179,11 +163,7 @@ const keepUnpacked = 1 << 30
 // load loads one module.
 func (s *simulation) load(a *action, buffers *source.Buffers, expected bool) error {
 	o := s.o
-	open := source.Open
-	if o.all && s.t != nil && s.t.Tree != nil {
-		open = s.t.Tree.Open
-	}
-	src, err := open(a.path, source.Options{MaxSize: s.limit, Stdin: o.In, Pool: buffers, Any: true})
+	src, err := s.t.Tree.Open(a.path, source.Options{MaxSize: s.limit, Stdin: o.In, Pool: buffers, Any: true})
 	if errors.Is(err, source.ErrDirectory) {
 		return errors.New("is a directory: --all --against DIR loads the modules of a tree; else name a module")
 	}
@@ -238,7 +218,7 @@ func (s *simulation) load(a *action, buffers *source.Buffers, expected bool) err
 	s.granted = s.granted[:0]
 	res := s.k.Load(req)
 	if n := len(s.granted); n > 0 {
-		res.Assumes = append(res.Assumes, fmt.Sprintf("the kernel exports symbols that the evidence tells nothing of: %d (%s)", n, fewOf(s.granted, n)))
+		res.Assumes = append(res.Assumes, fmt.Sprintf("the kernel exports symbols that the evidence tells nothing of: %d (%s)", n, report.Few(s.granted, n)))
 	}
 	if a.m != nil && res.Errno.Number(s.machine) == a.m.Errno {
 		res.Assumes = nil // the kernel that was recorded has told
@@ -316,18 +296,7 @@ func (s *simulation) madeUp(res *sim.Result) []string {
 	if s.rec != nil {
 		from = "the recording"
 	}
-	return []string{fmt.Sprintf("addresses of the kernel's symbols are made up where %s lacks them: %d of %d synthetic (%s)", from, n, res.Kernel+res.Asked, fewOf(res.MadeUp, n))}
-}
-
-// fewOf are the first few names of a list, which has n in all.
-func fewOf(list []string, n int) string {
-	const most = 5
-	list = list[:min(len(list), most)]
-	text := strings.Join(list, ", ")
-	if more := n - len(list); more > 0 {
-		text += fmt.Sprintf(" and %d more", more)
-	}
-	return text
+	return []string{fmt.Sprintf("addresses of the kernel's symbols are made up where %s lacks them: %d of %d synthetic (%s)", from, n, res.Kernel+res.Asked, report.Few(res.MadeUp, n))}
 }
 
 func (s *simulation) show(a *action, r *report.Simulation) {
@@ -337,7 +306,7 @@ func (s *simulation) show(a *action, r *report.Simulation) {
 			s.out.Str(render.Text(l) + "\n")
 		}
 	case o.output == formatJSON || o.output == formatNDJSON:
-		s.object(func(j *render.JSON) {
+		s.objects.Object(func(j *render.JSON) {
 			j.KStr("schema", r.Schema())
 			j.KStr("file", a.path)
 			r.JSON(j)
@@ -364,7 +333,7 @@ func (s *simulation) unloaded(a *action, expected bool) {
 	switch o := s.o; {
 	case o.dmesg:
 	case o.output == formatJSON || o.output == formatNDJSON:
-		s.object(func(j *render.JSON) {
+		s.objects.Object(func(j *render.JSON) {
 			j.KStr("schema", "kotool.unload/1")
 			j.KStr("name", a.name)
 			j.KInt("errno", int64(errno.Number(s.machine)))

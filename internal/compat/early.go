@@ -333,8 +333,8 @@ func (l *Load) versionOf(name []byte) Version {
 	return Version{e.CRC, e.High, true}
 }
 
-// versionsFormat is which tables the kernel looks at: "extended", "basic", "none".
-func (l *Load) versionsFormat() string {
+// VersionsFormat is which tables the kernel looks at: "extended", "basic", "none".
+func (l *Load) VersionsFormat() string {
 	switch {
 	case l.Index.VersExtCRC != 0:
 		return "extended"
@@ -355,7 +355,7 @@ func (l *Load) layoutCRC() diag.Errno {
 		return 0
 	}
 	v := l.VersionOf("module_layout")
-	switch format := l.versionsFormat(); {
+	switch format := l.VersionsFormat(); {
 	case format == "none":
 		return l.forced("module_layout", func() *diag.Finding {
 			f := l.finding(diag.NoVersions, l.infoName())

@@ -80,7 +80,7 @@ func (r *Resolver) plain(name []byte, sym *Import) (is, compared bool) {
 // Source: kernel/module/main.c: simplify_symbols.
 func (l *Load) Importer() (*Importer, error) {
 	im := &Importer{Name: l.Mod, InfoName: l.infoName(), License: l.License(), Namespaces: l.tags.importNS,
-		Versions: l.versionsFormat(), Sections: len(l.Hdr), Taints: l.Taints}
+		Versions: l.VersionsFormat(), Sections: len(l.Hdr), Taints: l.Taints}
 	im.Depends = strings.FieldsFunc(l.tags.depends, func(r rune) bool { return r == ',' })
 	t := l.Symbols()
 	if !l.settle {

@@ -101,9 +101,11 @@ const (
 	Undefined    Code = "KT-UNDEFINED"
 )
 
+// Rebuild is what to do about a module that was built for another kernel.
+const Rebuild = "rebuild the module against the headers of exactly this kernel"
+
 const (
 	validity = "elf_validity_cache_copy"
-	rebuild  = "rebuild the module against the headers of exactly this kernel"
 	copyIt   = "the file is damaged, cut short or no kernel module; copy or build it again"
 	whySize  = "sizeof(struct module) depends on the configuration: BTF, tracing, livepatch, KUnit and sanitizers add or remove members. " +
 		"In headers that were cross-built it is mostly BTF: without pahole, or with another compiler, CONFIG_DEBUG_INFO_BTF_MODULES goes off and its members go away."
@@ -223,9 +225,9 @@ func loading() []Entry {
 		{Code: Blacklisted, Severity: Error, Errno: EPERM, Stage: "early_mod_check", Step: "g1", Source: main("blacklisted"), Title: "the module is on the boot command line's blacklist",
 			Args: "name", Message: "module_blacklist= names the module", Dmesg: always("Module %[1]s is blacklisted")},
 		{Code: VermagicMissing, Severity: Error, Errno: ENOEXEC, Stage: "check_modinfo", Step: "g4", Source: main("check_modinfo"), Title: "the module has no vermagic",
-			Args: "module", Message: "the module has no vermagic= in .modinfo", Hint: rebuild},
+			Args: "module", Message: "the module has no vermagic= in .modinfo", Hint: Rebuild},
 		{Code: Vermagic, Severity: Error, Errno: ENOEXEC, Stage: "check_modinfo", Step: "g5", Source: main("check_modinfo") + "; kernel/module/version.c: same_magic", Title: "the version magic differs",
-			Args: "name, module's, kernel's", Message: "the version magic differs", Dmesg: always("%[1]s: version magic '%[2]s' should be '%[3]s'"), Hint: rebuild,
+			Args: "name, module's, kernel's", Message: "the version magic differs", Dmesg: always("%[1]s: version magic '%[2]s' should be '%[3]s'"), Hint: Rebuild,
 			Why: "The module was built for another release or another configuration. Where both have symbol versions the release, up to the first space, is not compared; without them every word is. " +
 				"modprobe --force-vermagic passes over it: the kernel is tainted (F), and the next check may refuse."},
 		{Code: VermagicDir, Severity: Warning, Stage: "check_modinfo", Step: "g5", Source: main("check_modinfo"), Title: "the module lies in the directory of another release",
@@ -267,10 +269,10 @@ func loading() []Entry {
 		{Code: ObsParm, Severity: Warning, Stage: "find_module_sections", Step: "i4", Source: main("find_module_sections"), Title: "parameters in the form of 2.4",
 			Args: "module", Message: "__obsparm is ignored", Dmesg: always("%[1]s: Ignoring obsolete parameters")},
 		{Code: ObsGPL, Severity: Warning, Stage: "find_module_sections", Step: "i4", Source: main("find_module_sections"), Title: "GPL-only exports in the form of kernels before 7.1",
-			Args: "module, section", Message: "%[2]s is ignored by this kernel", Dmesg: always("%[1]s: ignoring obsolete section %[2]s"), Hint: rebuild},
+			Args: "module, section", Message: "%[2]s is ignored by this kernel", Dmesg: always("%[1]s: ignoring obsolete section %[2]s"), Hint: Rebuild},
 		{Code: NoFlags, Severity: Error, Errno: ENOEXEC, Stage: "check_export_symbol_sections", Step: "i5", Source: main("check_export_symbol_sections"), Title: "exports without flags (7.1 and later)",
 			Args: "module, count", Message: "the module exports %[2]d symbols and has no __kflagstab", Dmesg: always("%[1]s: no flags for exported symbols"),
-			Hint: rebuild, Why: "7.1 replaced the __ksymtab_gpl section by flags in __kflagstab; a module that was built by older headers exports in the old form."},
+			Hint: Rebuild, Why: "7.1 replaced the __ksymtab_gpl section by flags in __kflagstab; a module that was built by older headers exports in the old form."},
 		{Code: ExportNoCRC, Severity: Error, Errno: ENOEXEC, Stage: "check_export_symbol_versions", Step: "i6", Source: main("check_export_symbol_versions"), Title: "exports without CRCs",
 			Args: "module", Message: "the module exports symbols without CRCs, and the kernel compares them", Hint: "build the module with CONFIG_MODVERSIONS"},
 		{Code: NSModule, Severity: Error, Errno: EPERM, Stage: "setup_modinfo", Step: "i7", Source: main("setup_modinfo"), Title: "a namespace that cannot be imported",
@@ -295,7 +297,7 @@ func loading() []Entry {
 		{Code: RelocForm, Severity: Error, Errno: ENOEXEC, Stage: "apply_relocations", Step: "2.8", Source: "include/linux/moduleloader.h", Title: "relocations in a form that the machine does not have",
 			Args: "module", Message: "the machine's loader takes relocations in the other form only (REL or RELA)", Dmesg: always("module %[1]s: REL relocation unsupported")},
 		{Code: RelocNonZero, Severity: Error, Errno: ENOEXEC, Stage: "apply_relocations", Step: "2.8", Source: "arch/x86/kernel/module.c: __write_relocate_add", Title: "a place to be relocated is not zero (x86)",
-			Args: "place, type, symbol", Message: "the place %[1]s of a relocation of type %[2]s (%[3]s) is not zero", Hint: "headers that do not match the kernel's .config, or a damaged file; " + rebuild,
+			Args: "place, type, symbol", Message: "the place %[1]s of a relocation of type %[2]s (%[3]s) is not zero", Hint: "headers that do not match the kernel's .config, or a damaged file; " + Rebuild,
 			Why: "x86 wants the bytes to be zero before it relocates. They are not when struct module has another layout (the kernel has filled a list head there already), when two relocations have one place, or when the module was linked twice."},
 		{Code: RelocRange, Severity: Error, Errno: ENOEXEC, Stage: "apply_relocations", Step: "2.8", Source: "arch/*/kernel/module*.c: apply_relocate_add", Title: "a relocated value does not fit its field",
 			Args: "text", Message: "%[1]s", Hint: "build with the kernel's own code model (kbuild)",

@@ -164,3 +164,48 @@ func AppendJSONString[T string | []byte](dst []byte, s T) []byte {
 	dst = append(dst, s[start:]...)
 	return append(dst, '"')
 }
+
+// Objects writes JSON values one after another: as an array, or one a line.
+type Objects struct {
+	Out   *Out
+	Lines bool
+	n     int
+}
+
+// Write writes one value.
+func (o *Objects) Write(value func(j *JSON)) {
+	switch o.n++; {
+	case o.Lines:
+	case o.n == 1:
+		o.Out.Str("[")
+	default:
+		o.Out.Str(",\n")
+	}
+	j := NewJSON(o.Out)
+	value(j)
+	j.Done()
+	if o.Lines {
+		o.Out.Str("\n")
+	}
+	o.Out.Check()
+}
+
+// Object is Write for an object's members.
+func (o *Objects) Object(members func(j *JSON)) {
+	o.Write(func(j *JSON) {
+		j.Obj()
+		members(j)
+		j.End()
+	})
+}
+
+// End closes the array.
+func (o *Objects) End() {
+	if o.Lines {
+		return
+	}
+	if o.n == 0 {
+		o.Out.Str("[")
+	}
+	o.Out.Str("]\n")
+}

@@ -445,3 +445,14 @@ func LsmodText(out *render.Out, k *sim.Kernel) {
 		out.Str(strings.TrimRight(line, " ") + taint + "\n")
 	}
 }
+
+// Few are the first names of a list, and how many of n in all come behind them. The list need not have all.
+func Few(list []string, n int) string {
+	const most = 5
+	list = list[:min(len(list), most)]
+	text := strings.Join(list, ", ")
+	if more := n - len(list); more > 0 {
+		text += fmt.Sprintf(" and %d more", more)
+	}
+	return text
+}

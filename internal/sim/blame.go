@@ -96,7 +96,5 @@ func (s *state) blameStruct(f *diag.Finding, sec int, r *elf.Rel, entry int, sym
 		entry, c.Name(sec), reloc.Name(c.F.Header.Machine, r.Type), symbol, r.Off, want.Exit, r.Off, lies)
 	f.Want, f.Got = fmt.Sprintf("%#x", want.Exit), fmt.Sprintf("%#x", r.Off)
 	likely := false
-	f.Hint, f.Certain = "the headers that it was built with do not match the kernel's .config: compare the two; "+rebuildHint, &likely
+	f.Hint, f.Certain = "the headers that it was built with do not match the kernel's .config: compare the two; "+diag.Rebuild, &likely
 }
-
-const rebuildHint = "rebuild the module against the headers of exactly this kernel"

@@ -139,7 +139,7 @@ func (b *Builder) scan(dir string, wants bool) ([]*learned, error) {
 		wg.Go(func() {
 			buffers := &source.Buffers{}
 			for i := range next {
-				list[i] = b.one(paths[i], buffers, wants, i < 16 || i%64 == 0)
+				list[i] = b.one(paths[i], buffers, wants, sampled(i))
 			}
 		})
 	}
@@ -163,6 +163,9 @@ func (b *Builder) one(path string, pool *source.Buffers, wants, offsets bool) *l
 	}
 	return l
 }
+
+// sampled reports whether module number i is one of those of which more is read: the first, and some of the rest.
+func sampled(i int) bool { return i < 16 || i%64 == 0 }
 
 // learnFrom is what an open module tells to a tree. wants, offsets and names are parts that cost more and are not always asked for.
 func learnFrom(path string, src *source.Input, wants, offsets, names bool) *learned {

@@ -242,8 +242,9 @@ func (b *Builder) readPackage(a archive, f *found) (*deb.Package, error) {
 		return nil, err
 	}
 	type job struct {
-		at   *learned
-		data []byte
+		at      *learned
+		data    []byte
+		offsets bool // its offsets and its signer are looked at
 	}
 	jobs, free := make(chan job), make(chan []byte, b.Jobs+1)
 	for range b.Jobs + 1 {
@@ -254,7 +255,7 @@ func (b *Builder) readPackage(a archive, f *found) (*deb.Package, error) {
 		wg.Go(func() {
 			pool := &source.Buffers{}
 			for j := range jobs {
-				*j.at = *b.packedModule(j.at.path, j.data, pool, j.at.size == 1)
+				*j.at = *b.packedModule(j.at.path, j.data, pool, j.offsets)
 				free <- j.data
 			}
 		})
@@ -276,12 +277,9 @@ func (b *Builder) readPackage(a archive, f *found) (*deb.Package, error) {
 				return err
 			}
 			l := &learned{path: a.path + ": " + x.Name}
-			if modules < 16 || modules%64 == 0 {
-				l.size = 1 // its offsets and its signer are looked at
-			}
-			modules++
 			f.modules = append(f.modules, l)
-			jobs <- job{l, data}
+			jobs <- job{l, data, sampled(modules)}
+			modules++
 			return nil
 		}
 		for rank := range packageFiles {

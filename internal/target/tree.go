@@ -31,15 +31,14 @@ type Tree struct {
 	kept  map[string]*learned // by path: those whose bytes are kept
 }
 
-// Open opens a file of the tree as source.Open does. The first time, bytes that were kept serve.
+// Open opens a file as source.Open does. For one of the tree, bytes that were kept serve the first time.
 func (t *Tree) Open(path string, o source.Options) (*source.Input, error) {
-	if l := t.kept[path]; l != nil {
-		delete(t.kept, path)
-		plain := l.plain
-		l.plain = nil
-		return source.Kept(path, l.packed, l.packedSize, plain), nil
+	if t == nil || t.kept[path] == nil {
+		return source.Open(path, o)
 	}
-	return source.Open(path, o)
+	l := t.kept[path]
+	delete(t.kept, path)
+	return source.Kept(path, l.packed, l.packedSize, l.plain), nil
 }
 
 // Path is the file of a module by its name, "" where the tree has none.
