@@ -223,6 +223,9 @@ func (in *inputs) one(w *worker, it input, limit uint64, show view) answer {
 		return answer{status: resultOf(r, nil), err: errOf(r)}
 	}
 	src, err := source.Open(it.path, source.Options{MaxSize: limit, Partial: in.partial, Stdin: in.In, Pool: w.buffers})
+	if errors.Is(err, source.ErrDirectory) {
+		err = fmt.Errorf("%w (use -r to walk it)", err)
+	}
 	if err != nil {
 		return in.failed(w, it, err)
 	}

@@ -165,7 +165,7 @@ func (s *simulation) load(a *action, buffers *source.Buffers, expected bool) err
 	o := s.o
 	src, err := s.t.Tree.Open(a.path, source.Options{MaxSize: s.limit, Stdin: o.In, Pool: buffers, Any: true})
 	if errors.Is(err, source.ErrDirectory) {
-		return errors.New("is a directory: --all --against DIR loads the modules of a tree; else name a module")
+		err = fmt.Errorf("%w: --all --against DIR loads the modules of a tree; else name a module", err)
 	}
 	if err != nil {
 		return err

@@ -72,7 +72,7 @@ type file interface {
 }
 
 // ErrDirectory says that a file was wanted.
-var ErrDirectory = errors.New("is a directory (use -r to walk it)")
+var ErrDirectory = errors.New("is a directory")
 
 // LimitError says that something is larger than Options.MaxSize allows.
 type LimitError struct {
