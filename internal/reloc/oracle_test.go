@@ -197,7 +197,7 @@ func (r *recording) compare(t *testing.T, m *recModule, want []byte) (nbytes, re
 	tr := r.traits(f)
 	l, err := Begin(f.Header.Machine, f.Class, f.Big, img, tr)
 	if err != nil {
-		t.Skipf("%v: %v", f.Header.Machine, err)
+		t.Fatalf("%v: %v", f.Header.Machine, err)
 	}
 	bad := func(format string, args ...any) { t.Errorf("%s: %s", m.Name, fmt.Sprintf(format, args...)) }
 	if errno, err := l.Frob(); errno != 0 || err != nil {
