@@ -50,7 +50,17 @@ type parser struct {
 	last    bool   // the row has no newline: the file may have been cut there
 	rest    []byte // of a line that goes on in the next piece
 	texts   [256]uint32
+	tails   [512]tail
 }
+
+// tail is what stood behind the name in a row that was taken: most rows repeat that of an earlier one.
+type tail struct {
+	text []byte
+	kind uint32 // number in Table.kinds
+}
+
+// maxTail is the longest one that is kept, in bytes.
+const maxTail = 512
 
 // Parse reads a Module.symvers in any of its historic forms, with tabs or spaces:
 //
@@ -127,6 +137,9 @@ func (p *parser) one(s []byte) error {
 	if blank(s) {
 		return nil
 	}
+	if p.short(s) {
+		return nil
+	}
 	return p.row(s)
 }
 
@@ -201,6 +214,32 @@ func known(export []byte) bool {
 	return false
 }
 
+// short adds a row whose columns behind the name are those of an earlier one, and reports whether it was one. What row asks of such columns
+// they have answered: the form that they had then goes with the file's now.
+func (p *parser) short(s []byte) bool {
+	first := bytes.IndexByte(s, '\t') + 1
+	n := bytes.IndexByte(s[first:], '\t')
+	if first == 0 || n < 1 || n > math.MaxUint16 || p.last {
+		return false
+	}
+	crc, ok := parseCRC(s[:first-1])
+	after := s[first+n:]
+	known := p.tail(after)
+	if !ok || known.text == nil || string(known.text) != string(after) {
+		return false
+	}
+	return p.add(crc, s[first:first+n], known.kind)
+}
+
+// tail is where the columns behind a name are kept.
+func (p *parser) tail(after []byte) *tail {
+	h := uint32(len(after))
+	if n := len(after); n >= 12 {
+		h += binary.LittleEndian.Uint32(after[n-4:]) + binary.LittleEndian.Uint32(after[n-12:])
+	}
+	return &p.tails[h*0x9e3779b1>>23]
+}
+
 // row adds the row s.
 func (p *parser) row(s []byte) error {
 	bad := func(format string, args ...any) error {
@@ -255,28 +294,50 @@ func (p *parser) row(s []byte) error {
 			return bad("column %d has %d bytes", i+1, f[i].to-f[i].from)
 		}
 	}
-	t := p.t
-	r := row{crc: crc, name: uint32(len(t.text)), nameLen: uint16(f[1].to - f[1].from)}
-	t.text = append(t.text, at(1)...)
+	var is kind
 	if module >= 0 {
-		r.module = p.text(at(module))
+		is.module = p.text(at(module))
 	}
 	if export >= 0 {
-		r.export = p.text(at(export))
-		t.HasExport = true
+		is.export = p.text(at(export))
+		p.t.HasExport = true
 	}
 	if ns >= 0 {
-		r.ns = p.text(at(ns))
-		t.HasNamespace = true
+		is.ns = p.text(at(ns))
+		p.t.HasNamespace = true
+	}
+	if !p.add(crc, at(1), p.kind(is, s[f[1].to:])) {
+		return bad("the names are too many")
+	}
+	return nil
+}
+
+// kind is the number in the table's list of what the columns behind a name say.
+func (p *parser) kind(is kind, after []byte) uint32 {
+	kept := p.tail(after)
+	if kept.text != nil && string(kept.text) == string(after) {
+		return kept.kind
+	}
+	number := uint32(len(p.t.kinds))
+	p.t.kinds = append(p.t.kinds, is)
+	if len(after) <= maxTail {
+		kept.text, kept.kind = append(kept.text[:0], after...), number
+	}
+	return number
+}
+
+// add adds a row, and reports whether there is room for it.
+func (p *parser) add(crc uint32, name []byte, kind uint32) bool {
+	t := p.t
+	if uint64(len(t.text)+len(name)) > math.MaxUint32-4*math.MaxUint16 {
+		return false
 	}
 	if crc != 0 {
 		t.HasCRC = true
 	}
-	if uint64(len(t.text)) > math.MaxUint32-4*math.MaxUint16 {
-		return bad("the names are too many")
-	}
-	t.rows = append(t.rows, r)
-	return nil
+	t.rows = append(t.rows, row{crc: crc, name: uint32(len(t.text)), nameLen: uint16(len(name)), kind: kind})
+	t.text = append(t.text, name...)
+	return true
 }
 
 // text is the number of a text in the table's list. Most rows repeat what one of the last ones has.

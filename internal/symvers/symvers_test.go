@@ -199,3 +199,40 @@ func BenchmarkParse(b *testing.B) {
 		}
 	}
 }
+
+// Rows whose columns behind the name repeat are read the short way: all that a row says must be what it says alone in a file.
+func TestARowSaysTheSameAmongOthersLikeIt(t *testing.T) {
+	tails := []string{
+		"\tvmlinux\tEXPORT_SYMBOL\t", "\tvmlinux\tEXPORT_SYMBOL_GPL\t", "\tvmlinux\tEXPORT_SYMBOL_GPL", "\tdrivers/a/b\tEXPORT_SYMBOL\tNS", "\tdrivers/a/b\tEXPORT_SYMBOL\tNS\r",
+		"\tvmlinux\tEXPORT_SYMBOL\tEXPORT_SYMBOL_GPL", "\tNS\tdrivers/a/b\tEXPORT_SYMBOL", "\t\tvmlinux\tEXPORT_SYMBOL_GPL", " vmlinux EXPORT_SYMBOL", " vmlinux EXPORT_SYMBOL NS",
+		"\t" + strings.Repeat("long/", maxTail) + "\tEXPORT_SYMBOL\t",
+	}
+	var rows []string
+	for i := range 200 {
+		sep := "\t"
+		if strings.HasPrefix(tails[i*7%len(tails)], " ") {
+			sep = " "
+		}
+		rows = append(rows, fmt.Sprintf("0x%x%ssymbol_%d%s\n", uint32(i)*0x9e3779b1, sep, i, tails[i*7%len(tails)]))
+	}
+	all, err := Parse([]byte(strings.Join(rows, "")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, row := range rows {
+		alone, err := Parse([]byte(row))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, want := fmt.Sprintf("%q", all.At(i)), fmt.Sprintf("%q", alone.At(0)); got != want {
+			t.Errorf("row %d: got %s want %s", i, got, want)
+		}
+	}
+	for _, c := range []string{"0x123456789\tb\tvmlinux\tEXPORT_SYMBOL\t\n", "0x1\t\tvmlinux\tEXPORT_SYMBOL\t\n", "0xg\tb\tvmlinux\tEXPORT_SYMBOL\t\n", "0x1\t" + strings.Repeat("b", 70000) + "\tvmlinux\tEXPORT_SYMBOL\t\n"} {
+		if _, err := Parse([]byte(strings.Join(rows, "") + c)); err == nil {
+			t.Errorf("%.20q was taken behind rows like it", c)
+		} else if e, ok := errors.AsType[*LineError](err); !ok || e.Line != 201 {
+			t.Errorf("%.20q: %v", c, err)
+		}
+	}
+}

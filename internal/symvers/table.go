@@ -12,6 +12,7 @@ import (
 type Table struct {
 	text  []byte // names, and what texts refer to
 	rows  []row
+	kinds []kind
 	texts []text // paths of modules, kinds of export and namespaces; the first is empty
 	names index
 	// HasExport says that the rows tell the kind of export, so that GPL-only is known.
@@ -27,12 +28,13 @@ type row struct {
 	name    uint32 // offset in Table.text
 	crc     uint32
 	next    uint32 // row number plus one of the next one in the same bucket
-	module  uint32 // numbers in Table.texts
-	export  uint32
-	ns      uint32
+	kind    uint32 // number in Table.kinds
 	nameLen uint16
 	tag     uint16 // of the name's hash: spares the look at most names that are not it
 }
+
+// kind is what many rows share, all but the name and its CRC: numbers in Table.texts.
+type kind struct{ module, export, ns uint32 }
 
 // text is a text that many rows share.
 type text struct {
@@ -91,7 +93,8 @@ func (t *Table) Len() int {
 // At returns row i, in file order.
 func (t *Table) At(i int) Symbol {
 	r := &t.rows[i]
-	return Symbol{Name: t.name(r), CRC: r.crc, Module: t.cut(&t.texts[r.module]), Export: t.cut(&t.texts[r.export]), Namespace: t.cut(&t.texts[r.ns])}
+	k := t.kind(i)
+	return Symbol{Name: t.name(r), CRC: r.crc, Module: t.cut(&t.texts[k.module]), Export: t.cut(&t.texts[k.export]), Namespace: t.cut(&t.texts[k.ns])}
 }
 
 // Lookup returns the first row of a name.
@@ -118,21 +121,23 @@ func (t *Table) Following(i int) int {
 	return t.from(r.next, r.tag, t.name(r))
 }
 
+func (t *Table) kind(i int) *kind { return &t.kinds[t.rows[i].kind] }
+
 // InKernel reports whether row i is of the kernel image itself.
-func (t *Table) InKernel(i int) bool { return t.texts[t.rows[i].module].kernel }
+func (t *Table) InKernel(i int) bool { return t.texts[t.kind(i).module].kernel }
 
 // GPL reports whether only GPL-compatible modules see the symbol of row i.
-func (t *Table) GPL(i int) bool { return t.texts[t.rows[i].export].gpl }
+func (t *Table) GPL(i int) bool { return t.texts[t.kind(i).export].gpl }
 
 // CRC is the CRC of row i.
 func (t *Table) CRC(i int) uint32 { return t.rows[i].crc }
 
 // Namespace is the namespace of row i.
-func (t *Table) Namespace(i int) []byte { return t.cut(&t.texts[t.rows[i].ns]) }
+func (t *Table) Namespace(i int) []byte { return t.cut(&t.texts[t.kind(i).ns]) }
 
 // Owner is the name of the module that row i is of; "" for the kernel itself.
 func (t *Table) Owner(i int) string {
-	x := &t.texts[t.rows[i].module]
+	x := &t.texts[t.kind(i).module]
 	if s := x.owner.Load(); s != nil {
 		return *s
 	}
