@@ -224,7 +224,7 @@ func TestARowSaysTheSameAmongOthersLikeIt(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got, want := fmt.Sprintf("%q", all.At(i)), fmt.Sprintf("%q", alone.At(0)); got != want {
+		if got, want := fmt.Sprint(all.At(i)), fmt.Sprint(alone.At(0)); got != want {
 			t.Errorf("row %d: got %s want %s", i, got, want)
 		}
 	}
