@@ -14,6 +14,7 @@ import (
 	"kotool/internal/compat"
 	"kotool/internal/diag"
 	"kotool/internal/elf"
+	"kotool/internal/ksymtab"
 	"kotool/internal/kver"
 	"kotool/internal/module"
 	"kotool/internal/source"
@@ -57,6 +58,27 @@ type Export struct {
 	compat.Export
 }
 
+// exportsOf are a module's exports. All names are parts of one string.
+func exportsOf(list []ksymtab.Export, owner string) []Export {
+	n := 0
+	for i := range list {
+		n += len(list[i].Name)
+	}
+	var text strings.Builder
+	text.Grow(n)
+	for i := range list {
+		text.Write(list[i].Name)
+	}
+	names := text.String()
+	out := make([]Export, len(list))
+	for i := range list {
+		e := &list[i]
+		out[i] = Export{names[:len(e.Name)], compat.Export{CRC: e.CRC, HasCRC: e.HasCRC, GPL: e.License.GPL(), Namespace: string(e.Namespace), Owner: owner}}
+		names = names[len(e.Name):]
+	}
+	return out
+}
+
 // RefusedPacked reports whether the kernel's own decoder refuses the file, and no other could unpack it.
 func (d *Draft) RefusedPacked() bool { return d.refusedPacked }
 
@@ -64,7 +86,10 @@ func (d *Draft) RefusedPacked() bool { return d.refusedPacked }
 // error is one of reading. mem is the worker's, nil: the draft takes its own.
 func NewDraft(t *compat.Target, path string, src *source.Input, head []byte, mem *compat.Scratch) (*Draft, error) {
 	d := &Draft{Path: path, t: *t}
-	m, err := module.Decode(src, module.Meta{Path: path, Compression: src.Compression, PackedSize: src.PackedSize, Damage: src.Damage})
+	if mem == nil {
+		mem = &compat.Scratch{}
+	}
+	m, err := module.Decode(src, module.Meta{Path: path, Compression: src.Compression, PackedSize: src.PackedSize, Damage: src.Damage, Memory: &mem.ELF})
 	if err == nil {
 		if nerr := m.NeedSections(); nerr != nil {
 			m, err = nil, nerr
@@ -130,10 +155,7 @@ func NewDraft(t *compat.Target, path string, src *source.Input, head []byte, mem
 	} else if lerr != nil {
 		return nil, lerr
 	}
-	for i := range m.Exports().Exports {
-		e := &m.Exports().Exports[i]
-		d.exports = append(d.exports, Export{string(e.Name), compat.Export{CRC: e.CRC, HasCRC: e.HasCRC, GPL: e.License.GPL(), Namespace: string(e.Namespace), Owner: d.im.Name}})
-	}
+	d.exports = exportsOf(m.Exports().Exports, d.im.Name)
 	n := len(l.Findings)
 	d.modelled = l.Relocs()
 	if this := d.this(m); this != nil {

@@ -80,7 +80,7 @@ func (s *Session) Complete(d *Draft) bool {
 
 // Answer is what the kernel says to a module. An error is one of reading it again.
 func (s *Session) Answer(d *Draft) (*report.Check, error) {
-	r := &report.Check{File: d.Path, Name: d.name, Arch: d.arch, Target: s.Info, Checked: []string{"format"}}
+	r := &report.Check{File: d.Path, Name: d.name, Arch: d.arch, Target: s.Info, Checked: append(make([]string, 0, 8), "format")}
 	r.Findings = append(r.Findings, d.before.Findings...)
 	r.Verdict = report.Loads
 	t := s.T.Target

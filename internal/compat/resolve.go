@@ -83,16 +83,14 @@ func (l *Load) Importer() (*Importer, error) {
 		Versions: l.VersionsFormat(), Sections: len(l.Hdr), Taints: l.Taints}
 	im.Depends = strings.FieldsFunc(l.tags.depends, func(r rune) bool { return r == ',' })
 	t := l.Symbols()
-	if !l.settle {
-		im.Imports = make([]Import, 0, min(l.vers.Len()+8, t.Len()))
-	}
+	mem := l.borrowed()
+	imports, text := mem.imports[:0], mem.text[:0] // text: all names, one string in the end
 	res := NewResolver(im, l.T)
 	str := &l.Hdr[l.Index.Str]
 	x86 := l.x86()
 	ppc64 := l.F.Header.Machine == stdelf.EM_PPC64
 	raw := t.Raw()
 	plain := uint16(min(len(l.Hdr), int(stdelf.SHN_LORESERVE)))
-	var names []byte // of all imports: one string in the end
 	for i := 1; i < t.Len(); i++ {
 		if raw != nil {
 			if x := elf.PlainShndx(raw[i*24:]); x != 0 && x < plain {
@@ -141,10 +139,14 @@ func (l *Load) Importer() (*Importer, error) {
 			imp.Bad = diag.SymIndex
 		}
 		imp.length = len(name)
-		names = append(names, name...)
-		im.Imports = append(im.Imports, imp)
+		text = append(text, name...)
+		imports = append(imports, imp)
 	}
-	all, from := string(names), 0
+	im.Imports = slices.Clone(imports)
+	if len(imports) <= most && len(text) <= 64*most {
+		mem.imports, mem.text = imports, text
+	}
+	all, from := string(text), 0
 	for i := range im.Imports {
 		imp := &im.Imports[i]
 		imp.Name = all[from : from+imp.length]

@@ -12,6 +12,11 @@ type Scratch struct {
 	state         []uint8
 	entries       []versions.Entry
 	slots         []uint32
+	names         []string
+	imports       []Import
+	text          []byte // of the imports' names
+
+	ELF elf.Memory // for the file that the load looks at
 }
 
 // most is how many entries of a kind are kept for the next module.

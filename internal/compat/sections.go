@@ -3,6 +3,7 @@ package compat
 import (
 	stdelf "debug/elf"
 	"fmt"
+	"slices"
 	"strings"
 
 	"kotool/internal/diag"
@@ -356,15 +357,15 @@ func (l *Load) Sysfs() (diag.Errno, error) {
 	if !l.T.on("KALLSYMS", true) {
 		return 0, nil
 	}
-	seen := make(map[string]bool, len(l.Hdr))
+	seen := names{few: l.borrowed().names[:0]}
+	defer func() { l.borrowed().names = seen.few }()
 	for i := range l.Hdr {
 		s := &l.Hdr[i]
 		if s.Flags&stdelf.SHF_ALLOC == 0 || s.Size == 0 {
 			continue
 		}
 		name, _ := l.nameOf(i)
-		if !seen[name] {
-			seen[name] = true
+		if seen.add(name) {
 			continue
 		}
 		f := l.finding(diag.SysfsSection, l.Mod, name)
@@ -375,4 +376,34 @@ func (l *Load) Sysfs() (diag.Errno, error) {
 		return f.Errno, nil
 	}
 	return 0, nil
+}
+
+// names is a set of names: a list as long as it is short, as a module's sections are.
+type names struct {
+	few  []string
+	many map[string]bool
+}
+
+// fewNames is up to how many names a list is searched sooner than a map.
+const fewNames = 64
+
+// add adds a name, and reports whether it is new.
+func (s *names) add(name string) bool {
+	if s.many == nil {
+		if slices.Contains(s.few, name) {
+			return false
+		}
+		if s.few = append(s.few, name); len(s.few) > fewNames {
+			s.many = make(map[string]bool, 2*len(s.few))
+			for _, n := range s.few {
+				s.many[n] = true
+			}
+		}
+		return true
+	}
+	if s.many[name] {
+		return false
+	}
+	s.many[name] = true
+	return true
 }

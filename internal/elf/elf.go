@@ -146,9 +146,31 @@ const (
 	shdr32, shdr64 = 40, 64
 )
 
+// Memory is what the Files of one worker use one after the other. The zero Memory is ready.
+type Memory struct{ sections []Section }
+
+// manySections is the longest table of sections that a Memory keeps for the next file.
+const manySections = 1 << 12
+
+// table returns n sections to fill in; a nil Memory makes them.
+func (m *Memory) table(n uint64) []Section {
+	if m == nil || n > manySections {
+		return make([]Section, n)
+	}
+	if uint64(cap(m.sections)) < n {
+		m.sections = make([]Section, n, n+n/2)
+	}
+	m.sections = m.sections[:n]
+	clear(m.sections)
+	return m.sections
+}
+
 // Parse reads the ELF header and the section headers with their names. An error means that
 // there is nothing to show: not ELF, or shorter than its header. File.Problems has the rest.
-func Parse(src Source) (*File, error) {
+func Parse(src Source) (*File, error) { return ParseIn(src, nil) }
+
+// ParseIn is Parse with the section table in mem, where it stays until the next file uses that. nil: in memory of its own.
+func ParseIn(src Source, mem *Memory) (*File, error) {
 	f := &File{src: src}
 	size := src.Size()
 	if size == 0 {
@@ -174,7 +196,7 @@ func Parse(src Source) (*File, error) {
 	}
 	f.header(bin.New(head[:want], 0, f.Big))
 	f.Arch = arch.Find(f.Header.Machine, f.Class, f.Big)
-	if err := f.sections(); err != nil {
+	if err := f.sections(mem); err != nil {
 		return nil, err
 	}
 	return f, nil
@@ -198,7 +220,7 @@ func ParseAs(src Source, class elf.Class, big bool) (*File, error) {
 	copy(f.Header.Ident[:], head)
 	f.header(bin.New(head, 0, big))
 	f.Arch = arch.Find(f.Header.Machine, f.Class, f.Big)
-	if err := f.sections(); err != nil {
+	if err := f.sections(nil); err != nil {
 		return nil, err
 	}
 	return f, nil
@@ -253,7 +275,7 @@ func (f *File) ShentsizeWant() uint64 {
 	return shdr64
 }
 
-func (f *File) sections() error {
+func (f *File) sections(mem *Memory) error {
 	h := &f.Header
 	f.Shnum, f.Shstrndx = uint64(h.Shnum), uint32(h.Shstrndx)
 	size := f.src.Size()
@@ -293,7 +315,7 @@ func (f *File) sections() error {
 	if err != nil {
 		return err
 	}
-	f.Sections = make([]Section, n)
+	f.Sections = mem.table(n)
 	b := table.Bytes()
 	for i := range f.Sections {
 		rec := b[uint64(i)*stride:]

@@ -6,6 +6,7 @@ import (
 	"debug/elf"
 	"errors"
 	"fmt"
+	"slices"
 
 	"kotool/internal/bin"
 	kelf "kotool/internal/elf"
@@ -183,10 +184,14 @@ func (r *reader) useFlags(v bin.View) {
 // relocations tells no more with a million of them.
 const maxNameless = 64
 
+// atOnce is for how many entries there is room from the beginning: more grow as they come.
+const atOnce = 256
+
 // read decodes the entries into the table.
 func (r *reader) read() {
 	n := r.count()
 	nameless, first := 0, 0
+	r.table.Exports = slices.Grow(r.table.Exports, min(n, atOnce))
 	for i := range n {
 		off := uint64(i) * r.form.Size
 		e := Export{License: r.license, Section: r.sec, Index: i}

@@ -63,6 +63,18 @@ func Parse(v bin.View) (*Info, error) {
 	return info, bad
 }
 
+// First is Get without taking the section apart.
+func First(v bin.View, key string) (value []byte, ok bool) {
+	for b := v.Bytes(); len(b) > 0; {
+		s, rest, _ := bytes.Cut(b, []byte{0})
+		if len(s) > len(key) && s[len(key)] == '=' && string(s[:len(key)]) == key {
+			return s[len(key)+1:], true
+		}
+		b = rest
+	}
+	return nil, false
+}
+
 // Get returns the first value of a key, as the kernel does. ok is false where there is none.
 //
 // Source: kernel/module/main.c: get_modinfo.

@@ -124,6 +124,8 @@ func FuzzParse(f *testing.F) {
 				s = slices.Concat(e.Key, []byte("="), e.Value)
 				if v, ok := info.Get(string(e.Key)); !ok || i == 0 && !bytes.Equal(v, e.Value) {
 					t.Fatalf("%q: got %q, %v", e.Key, v, ok)
+				} else if first, ok := First(bin.New(data, 0, false), string(e.Key)); !ok || !bytes.Equal(first, v) {
+					t.Fatalf("%q: First is %q, Get is %q", e.Key, first, v)
 				}
 			}
 			plain = plain && e.Key != nil

@@ -14,9 +14,10 @@ import (
 // Meta says where a module came from.
 type Meta struct {
 	Path        string
-	Compression string // "none", "gzip", "xz", "zstd"
-	PackedSize  uint64 // bytes of the file as it is
-	Damage      error  // of the compressed stream: what follows it is missing
+	Compression string      // "none", "gzip", "xz", "zstd"
+	PackedSize  uint64      // bytes of the file as it is
+	Damage      error       // of the compressed stream: what follows it is missing
+	Memory      *elf.Memory // that the file may use: until the next one does, and then the module is gone; nil: its own
 }
 
 // Module is a decoded module. Its parts are decoded when they are first asked for; damage in one of them
@@ -32,7 +33,7 @@ type Module struct {
 // Decode reads a module's headers. An error means that there is nothing to show: not ELF, or
 // shorter than an ELF header.
 func Decode(src elf.Source, meta Meta) (*Module, error) {
-	f, err := elf.Parse(src)
+	f, err := elf.ParseIn(src, meta.Memory)
 	if err != nil {
 		if meta.Damage != nil {
 			return nil, meta.Damage

@@ -47,7 +47,12 @@ func (m *Module) Info() *modinfo.Info {
 
 // InfoValue is the first value of a .modinfo key, "" where there is none.
 func (m *Module) InfoValue(key string) string {
-	v, _ := m.Info().Get(key)
+	if m.info == nil { // for one value the section need not be taken apart
+		_, v, _ := m.File.ByName(".modinfo")
+		value, _ := modinfo.First(v, key)
+		return string(value)
+	}
+	v, _ := m.info.Get(key)
 	return string(v)
 }
 

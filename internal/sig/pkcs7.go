@@ -288,6 +288,25 @@ func algorithm(b []byte) (string, error) {
 
 // oid is an object identifier's dotted form.
 func oid(b []byte) string {
+	// What nearly every signature has.
+	switch string(b) {
+	case "\x2a\x86\x48\x86\xf7\x0d\x01\x07\x01":
+		return "1.2.840.113549.1.7.1"
+	case "\x2a\x86\x48\x86\xf7\x0d\x01\x07\x02":
+		return "1.2.840.113549.1.7.2"
+	case "\x2a\x86\x48\x86\xf7\x0d\x01\x01\x01":
+		return "1.2.840.113549.1.1.1"
+	case "\x60\x86\x48\x01\x65\x03\x04\x02\x01":
+		return "2.16.840.1.101.3.4.2.1"
+	case "\x60\x86\x48\x01\x65\x03\x04\x02\x03":
+		return "2.16.840.1.101.3.4.2.3"
+	case "\x55\x04\x03":
+		return commonName
+	}
+	return dotted(b)
+}
+
+func dotted(b []byte) string {
 	var buf [64]byte
 	dst := buf[:0]
 	var n uint64

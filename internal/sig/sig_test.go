@@ -84,7 +84,12 @@ func TestATrailerThatTheKernelRefusesHasItsErrno(t *testing.T) {
 }
 
 func TestObjectIdentifiers(t *testing.T) {
-	for in, want := range map[string]string{"\x2a\x86\x48\x86\xf7\x0d\x01\x01\x01": "1.2.840.113549.1.1.1", "\x55\x04\x03": "2.5.4.3", "\x60\x86\x48\x01\x65\x03\x04\x02\x01": "2.16.840.1.101.3.4.2.1"} {
+	for in, want := range map[string]string{"\x2a\x86\x48\x86\xf7\x0d\x01\x01\x01": "1.2.840.113549.1.1.1", "\x55\x04\x03": "2.5.4.3", "\x60\x86\x48\x01\x65\x03\x04\x02\x01": "2.16.840.1.101.3.4.2.1",
+		"\x60\x86\x48\x01\x65\x03\x04\x02\x03": "2.16.840.1.101.3.4.2.3", "\x2a\x86\x48\x86\xf7\x0d\x01\x07\x01": "1.2.840.113549.1.7.1",
+		"\x2a\x86\x48\x86\xf7\x0d\x01\x07\x02": "1.2.840.113549.1.7.2", "\x55\x04\x0a": "2.5.4.10"} {
+		if got := dotted([]byte(in)); got != want {
+			t.Errorf("got %s want %s", got, want)
+		}
 		if got := oid([]byte(in)); got != want {
 			t.Errorf("got %s want %s", got, want)
 		}
