@@ -106,9 +106,8 @@ func (t *RelTable) At(i int) Rel {
 		}
 		return r
 	}
-	if t.size == 24 && t.f.Big && t.f.Header.Machine != elf.EM_MIPS && t.f.Header.Machine != elf.EM_SPARCV9 {
-		return Rel{Off: binary.BigEndian.Uint64(b), Sym: binary.BigEndian.Uint32(b[8:]), Type: binary.BigEndian.Uint32(b[12:]),
-			Addend: int64(binary.BigEndian.Uint64(b[16:]))}
+	if t.wideBig() {
+		return wideBigRel(b)
 	}
 	v := bin.New(b, 0, t.f.Big)
 	if t.f.Class == elf.ELFCLASS32 {
@@ -134,6 +133,49 @@ func (t *RelTable) At(i int) Rel {
 		r.Addend = int64(v.U64(16))
 	}
 	return r
+}
+
+// Read decodes the entries from number i on into list, as many as it has room for, and returns it. All must be below Len.
+func (t *RelTable) Read(list []Rel, i int) []Rel {
+	b := t.ents[i*t.size : (i+len(list))*t.size]
+	switch {
+	case t.plain:
+		for k := range list {
+			list[k] = PlainRel(b[k*24:])
+		}
+	case t.size == 8 && !t.f.Big:
+		for k := range list {
+			e := b[k*8 : k*8+8 : k*8+8]
+			info := binary.LittleEndian.Uint32(e[4:])
+			list[k] = Rel{Off: uint64(binary.LittleEndian.Uint32(e)), Sym: info >> 8, Type: info & 0xff}
+		}
+	case t.wideBig():
+		for k := range list {
+			list[k] = wideBigRel(b[k*24:])
+		}
+	case t.size == 24 && !t.f.Big && t.f.Header.Machine == elf.EM_MIPS:
+		for k := range list {
+			e := b[k*24 : k*24+24 : k*24+24]
+			list[k] = Rel{Off: binary.LittleEndian.Uint64(e), Sym: binary.LittleEndian.Uint32(e[8:]), SSym: e[12], Type3: e[13], Type2: e[14], Type: uint32(e[15]),
+				Addend: int64(binary.LittleEndian.Uint64(e[16:]))}
+		}
+	default:
+		for k := range list {
+			list[k] = t.At(i + k)
+		}
+	}
+	return list
+}
+
+// wideBig reports whether the entries are big-endian ELF64 ones with addends and the usual r_info.
+func (t *RelTable) wideBig() bool {
+	return t.size == 24 && t.f.Big && t.f.Header.Machine != elf.EM_MIPS && t.f.Header.Machine != elf.EM_SPARCV9
+}
+
+func wideBigRel(b []byte) Rel {
+	_ = b[23]
+	return Rel{Off: binary.BigEndian.Uint64(b), Sym: binary.BigEndian.Uint32(b[8:]), Type: binary.BigEndian.Uint32(b[12:]),
+		Addend: int64(binary.BigEndian.Uint64(b[16:]))}
 }
 
 // RelocSections returns the indices of the sections that hold relocations, in file order.

@@ -133,3 +133,38 @@ func TestBreakingThings(t *testing.T) {
 		}
 	}
 }
+
+// Entries that are read several at once are those that are read one by one, whatever the machine's form of them.
+func TestRelocationsReadAtOnceAreThoseReadOneByOne(t *testing.T) {
+	for _, m := range elftest.Machines {
+		t.Run(m.Name, func(t *testing.T) {
+			for _, rela := range []bool{true, false} {
+				b := elftest.For(m)
+				text := b.Progbits(".text", elf.SHF_ALLOC, make([]byte, 8))
+				var list []elftest.Rel
+				for i := range 77 {
+					list = append(list, elftest.Rel{Off: uint64(i) * 0x01020304, Sym: uint32(i) * 0x305, Type: uint32(i) * 3, Addend: int64(i%5-2) * 0x1234567})
+				}
+				i := b.Relocs(text, rela, list...)
+				f, err := kelf.Parse(kelf.Mem(b.Bytes()))
+				if err != nil {
+					t.Fatal(err)
+				}
+				tab, err := f.Relocs(i)
+				if err != nil || tab.Len() != len(list) {
+					t.Fatalf("%d entries (%v)", tab.Len(), err)
+				}
+				var one, some []kelf.Rel
+				for k := range tab.Len() {
+					one = append(one, tab.At(k))
+				}
+				for k := 0; k < tab.Len(); k += 32 {
+					some = append(some, tab.Read(make([]kelf.Rel, min(32, tab.Len()-k)), k)...)
+				}
+				if diff := cmp.Diff(one, some); diff != "" {
+					t.Errorf("rela %v: %s", rela, diff)
+				}
+			}
+		})
+	}
+}

@@ -2,7 +2,6 @@ package reloc
 
 import (
 	"debug/elf"
-	"encoding/binary"
 	"math/bits"
 
 	"kotool/internal/diag"
@@ -21,28 +20,31 @@ type armLinker struct {
 // insnOrder is the byte order of instructions.
 func (l *armLinker) insnOrder() byteOrder {
 	if l.t.ARM.BE8 {
-		return binary.LittleEndian
+		return byteOrder{}
 	}
 	return l.order
 }
 
 // Apply tests the symbol index before anything reads it.
 func (l *armLinker) Apply(relsec int) (diag.Errno, error) {
-	rels, symbols := l.Relocs(relsec), uint64(l.Symbols())
-	for i := range rels {
-		if uint64(rels[i].Sym) <= symbols {
-			continue
+	list, symbols := EntriesOf(l, relsec), uint64(l.Symbols())
+	n := list.Len()
+	for i := 0; i < n; i += batch {
+		for k, r := range list.from(i, n, &l.some) {
+			if uint64(r.Sym) <= symbols {
+				continue
+			}
+			// Those before it are applied, and it is refused.
+			errno, err := l.applySome(relsec, 0, i+k, l.one)
+			if errno == 0 && err == nil {
+				l.entry = i + k
+				l.log(levelErr, Other, "%s: section %d reloc %d: bad relocation sym offset", l.Name(), relsec, i+k)
+				return diag.ENOEXEC, nil
+			}
+			return errno, err
 		}
-		// Those before it are applied, and it is refused.
-		errno, err := l.applySome(relsec, 0, i, l.one)
-		if errno == 0 && err == nil {
-			l.entry = i
-			l.log(levelErr, Other, "%s: section %d reloc %d: bad relocation sym offset", l.Name(), relsec, i)
-			return diag.ENOEXEC, nil
-		}
-		return errno, err
 	}
-	return l.applySome(relsec, 0, len(rels), l.one)
+	return l.applySome(relsec, 0, n, l.one)
 }
 
 // say logs a line in the form that all of arm's have.
@@ -58,7 +60,7 @@ func (l *armLinker) outOfRange(p *place) diag.Errno {
 }
 
 func (l *armLinker) one(p *place) (diag.Errno, error) {
-	size := uint32(l.Section(p.target).Size)
+	size := uint32(l.size)
 	if uint32(p.Off) > size-4 {
 		l.log(levelErr, Other, "%s: section %d reloc %d sym '%s': out of bounds relocation, offset %d size %d",
 			l.Name(), l.relsec, l.entry, l.SymbolName(p.Sym), int32(p.Off), size)

@@ -54,7 +54,7 @@ func ExtableOf(m elf.Machine, class elf.Class, v kver.Version) Extable {
 //
 // Source: lib/extable.c: sort_extable, swap_ex; kernel/module/main.c: post_relocation.
 func SortExtable(b []byte, addr uint64, x Extable, big, pairs bool) {
-	o := orderOf(big)
+	o := byteOrder{big}
 	if x.Size == 0 {
 		return
 	}

@@ -4,6 +4,7 @@ import (
 	"debug/elf"
 	"encoding/binary"
 	"fmt"
+	"math/bits"
 
 	"kotool/internal/diag"
 	kelf "kotool/internal/elf"
@@ -11,7 +12,7 @@ import (
 
 // Begin makes the Linker of one load of a module of that machine. The error is ErrMachine.
 func Begin(m elf.Machine, class elf.Class, big bool, img Image, t Traits) (Linker, error) {
-	b := base{Image: img, t: t, m: m, class: class, order: orderOf(big), big: big, rela: true}
+	b := base{Image: img, t: t, m: m, class: class, order: byteOrder{big}, big: big, rela: true}
 	switch m {
 	case elf.EM_X86_64:
 		return &x86Linker{base: b}, nil
@@ -50,21 +51,49 @@ func Begin(m elf.Machine, class elf.Class, big bool, img Image, t Traits) (Linke
 	return nil, ErrMachine
 }
 
-// byteOrder is the order of a machine's data.
-type byteOrder interface {
-	Uint16([]byte) uint16
-	Uint32([]byte) uint32
-	Uint64([]byte) uint64
-	PutUint16([]byte, uint16)
-	PutUint32([]byte, uint32)
-	PutUint64([]byte, uint64)
+// byteOrder is the order of a machine's data. It is no interface, so that reading an instruction is no call.
+type byteOrder struct{ big bool }
+
+func (o byteOrder) Uint16(b []byte) uint16 {
+	if o.big {
+		return binary.BigEndian.Uint16(b)
+	}
+	return binary.LittleEndian.Uint16(b)
 }
 
-func orderOf(big bool) byteOrder {
-	if big {
-		return binary.BigEndian
+func (o byteOrder) Uint32(b []byte) uint32 {
+	if o.big {
+		return binary.BigEndian.Uint32(b)
 	}
-	return binary.LittleEndian
+	return binary.LittleEndian.Uint32(b)
+}
+
+func (o byteOrder) Uint64(b []byte) uint64 {
+	if o.big {
+		return binary.BigEndian.Uint64(b)
+	}
+	return binary.LittleEndian.Uint64(b)
+}
+
+func (o byteOrder) PutUint16(b []byte, v uint16) {
+	if o.big {
+		v = bits.ReverseBytes16(v)
+	}
+	binary.LittleEndian.PutUint16(b, v)
+}
+
+func (o byteOrder) PutUint32(b []byte, v uint32) {
+	if o.big {
+		v = bits.ReverseBytes32(v)
+	}
+	binary.LittleEndian.PutUint32(b, v)
+}
+
+func (o byteOrder) PutUint64(b []byte, v uint64) {
+	if o.big {
+		v = bits.ReverseBytes64(v)
+	}
+	binary.LittleEndian.PutUint64(b, v)
 }
 
 // base is what all Linkers share.
@@ -82,7 +111,10 @@ type base struct {
 
 	// What is read for each entry of the section that is being applied.
 	content []byte // of the target
+	size    uint64 // of the target, by its header
 	symtab  []byte
+	some    [batch]kelf.Rel
+	fetched byte
 }
 
 func (*base) Frob() (diag.Errno, error)     { return 0, nil }
@@ -90,9 +122,9 @@ func (*base) TextHead() uint64              { return 0 }
 func (*base) Prepend(int) uint64            { return 0 }
 func (*base) Finalize() (diag.Errno, error) { return 0, nil }
 
-// place is one relocation ready to be applied.
+// place is one relocation ready to be applied. It and its entry are another's afterwards.
 type place struct {
-	kelf.Rel
+	*kelf.Rel
 	target int
 	sym    Symbol
 	S, P   uint64
@@ -141,6 +173,19 @@ func (e *Entries) raw() []byte {
 	return e.table.Raw()
 }
 
+// batch is how many entries are read at a time. In a large module most of an entry's time is waiting for its place and its symbol: those of a
+// batch are waited for together.
+const batch = 32
+
+// from are the entries from number i on, up to end, no more than a batch. They stand in buf where the table has to be decoded.
+func (e *Entries) from(i, end int, buf *[batch]kelf.Rel) []kelf.Rel {
+	end = min(end, i+batch)
+	if e.table == nil {
+		return e.own[i:end]
+	}
+	return e.table.Read(buf[:end-i], i)
+}
+
 // length is the number of entries of a relocation section.
 func (b *base) length(relsec int) int {
 	e := EntriesOf(b, relsec)
@@ -168,52 +213,76 @@ func (b *base) applySome(relsec, first, end int, one func(p *place) (diag.Errno,
 		return errno, err
 	}
 	start := b.Addr(target)
-	b.content, b.symtab = b.Bytes(target, 0, b.Section(target).Size), b.Symtab()
+	b.size = b.Section(target).Size
+	b.content, b.symtab = b.Bytes(target, 0, b.size), b.Symtab()
 	defer func() { b.content, b.symtab = nil, nil }()
 	list := EntriesOf(b, relsec)
-	raw := list.raw()
 	tr := b.Trace()
 	p := place{target: target}
-	for i := first; i < end; i++ {
-		b.entry = i
-		if raw != nil {
-			p.Rel = kelf.PlainRel(raw[24*i:])
-		} else {
-			p.Rel = list.At(i)
-		}
-		var ok bool
-		if p.sym, ok = b.symbol(p.Sym); !ok {
-			return 0, b.undefined(SymbolOutside, uint64(p.Sym))
-		}
-		p.S, p.P = p.sym.Value, start+p.Off
-		if b.class == elf.ELFCLASS32 {
-			p.P = uint64(uint32(p.P))
-		}
-		var before []byte
-		if tr != nil {
-			before = append(before, b.touched(&p)...)
-		}
-		errno, err := one(&p)
-		if errno != 0 || err != nil {
-			return errno, err
-		}
-		if tr != nil {
-			tr.Relocated(Applied{Relsec: relsec, Entry: i, Type: p.Type, Target: target, Off: p.Off, S: p.S, A: p.Addend, P: p.P, Before: before, After: b.touched(&p)})
+	for i := first; i < end; {
+		rels := list.from(i, end, &b.some)
+		b.fetch(rels, list.own != nil)
+		for k := range rels {
+			b.entry, p.Rel = i, &rels[k]
+			i++
+			var ok bool
+			if p.sym, ok = b.symbol(p.Sym); !ok {
+				return 0, b.undefined(SymbolOutside, uint64(p.Sym))
+			}
+			p.S, p.P = p.sym.Value, start+p.Off
+			if b.class == elf.ELFCLASS32 {
+				p.P = uint64(uint32(p.P))
+			}
+			var before []byte
+			if tr != nil {
+				before = append(before, b.touched(&p)...)
+			}
+			errno, err := one(&p)
+			if errno != 0 || err != nil {
+				return errno, err
+			}
+			if tr != nil {
+				tr.Relocated(Applied{Relsec: relsec, Entry: b.entry, Type: p.Type, Target: target, Off: p.Off, S: p.S, A: p.Addend, P: p.P, Before: before, After: b.touched(&p)})
+			}
 		}
 	}
 	return 0, nil
 }
 
+// fetch brings from memory what the entries need: loads that do not wait for one another. The sum keeps them in the program. In the file's order
+// the places lie one behind the other, which a processor foresees; sorted says that they do not.
+func (b *base) fetch(rels []kelf.Rel, sorted bool) {
+	sum, size := byte(0), b.symbolSize()
+	for i := range rels {
+		if at := uint64(rels[i].Sym) * size; at < uint64(len(b.symtab)) {
+			sum += b.symtab[at]
+		}
+		if off := rels[i].Off; sorted && off < uint64(len(b.content)) {
+			sum += b.content[off]
+		}
+	}
+	b.fetched = sum
+}
+
 // symbol is Symbol, from the table where it is in reach.
 func (b *base) symbol(i uint32) (Symbol, bool) {
-	size := uint64(24)
-	if b.class == elf.ELFCLASS32 {
-		size = 16
-	}
+	size := b.symbolSize()
 	if at := uint64(i) * size; at+size <= uint64(len(b.symtab)) {
-		return SymbolOf(b.symtab[at:at+size:at+size], b.big), true
+		e := b.symtab[at : at+size : at+size]
+		if len(e) == 24 && !b.big { // as SymbolOf has it, without a call
+			return Symbol{Value: binary.LittleEndian.Uint64(e[8:]), Info: e[4], Other: e[5], Shndx: binary.LittleEndian.Uint16(e[6:])}, true
+		}
+		return SymbolOf(e, b.big), true
 	}
 	return b.Symbol(i)
+}
+
+// symbolSize is the size of an entry of the symbol table, in bytes.
+func (b *base) symbolSize() uint64 {
+	if b.class == elf.ELFCLASS32 {
+		return 16
+	}
+	return 24
 }
 
 // SymbolOf decodes an entry of a symbol table: 24 bytes for ELF64, 16 for ELF32.

@@ -51,7 +51,8 @@ func (l *loongLinker) maxType() uint32 {
 }
 
 func (l *loongLinker) Apply(relsec int) (diag.Errno, error) {
-	l.rels, l.pairs, l.stack = EntriesOf(l, relsec), hi20Pairs{round: true}, l.stack[:0]
+	l.rels, l.stack = EntriesOf(l, relsec), l.stack[:0]
+	l.pairs.begin(true)
 	return l.apply(relsec, l.one)
 }
 
@@ -299,7 +300,7 @@ func (l *loongLinker) pcadd(p *place, v uint64) (diag.Errno, error) {
 	at, low := p.P, p.Type == 129 || p.Type == 131
 	slot := p.Type == 130
 	if low {
-		i, ok := l.pairs.find(&l.base, &l.rels, p.target, p.S, func(typ uint32) bool { return typ == 128 || typ == 130 })
+		i, ok := l.pairs.find(&l.base, &l.rels, p.target, p.S, [2]uint32{128, 130})
 		if !ok {
 			l.log(levelErr, Other, "kmod: %s: Can not find HI20 relocation information", l.Name())
 			return diag.EINVAL, nil

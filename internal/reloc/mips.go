@@ -51,59 +51,16 @@ func (l *mipsLinker) one(p *place, rela bool) (diag.Errno, error) {
 	if rela {
 		v = l.long(p.S + uint64(p.Addend))
 	}
-	var field func(loc []byte, insn, base uint32) (uint32, diag.Errno)
 	switch p.Type {
 	case 0: // NONE
 		return 0, nil
-	case 2: // 32
-		field = func(_ []byte, _, base uint32) (uint32, diag.Errno) { return base + uint32(v), 0 }
-	case 4: // 26
-		field = func(_ []byte, insn, base uint32) (uint32, diag.Errno) {
-			if v%4 != 0 {
-				l.log(levelErr, BadCall, "module %s: dangerous R_MIPS_26 relocation", l.Name())
-				return 0, diag.ENOEXEC
-			}
-			if v&0xf0000000 != (p.P+4)&0xf0000000 {
-				return 0, l.overflow()
-			}
-			return insn&^0x03ffffff | (base+uint32(v>>2))&0x03ffffff, 0
-		}
-	case 5: // HI16
-		field = func(loc []byte, insn, _ uint32) (uint32, diag.Errno) {
-			if !rela {
-				l.hi16 = append(l.hi16, mipsHI16{loc, v})
-				return insn, 0
-			}
-			return insn&0xffff0000 | uint32((v+0x8000)>>16)&0xffff, 0
-		}
-	case 6: // LO16
-		field = func(_ []byte, insn, base uint32) (uint32, diag.Errno) {
-			if !rela {
-				return l.lo16(base, v)
-			}
-			return insn&0xffff0000 | uint32(v)&0xffff, 0
-		}
-	case 10: // PC16
-		field = func(_ []byte, insn, base uint32) (uint32, diag.Errno) { return l.pc(p, insn, base, v, 16) }
-	case 60: // PC21_S2
-		field = func(_ []byte, insn, base uint32) (uint32, diag.Errno) { return l.pc(p, insn, base, v, 21) }
-	case 61: // PC26_S2
-		field = func(_ []byte, insn, base uint32) (uint32, diag.Errno) { return l.pc(p, insn, base, v, 26) }
+	case 2, 4, 5, 6, 10, 60, 61:
 	case 18, 28, 29: // 64, HIGHER, HIGHEST
 		if !rela {
 			return diag.EINVAL, nil // with a warning
 		}
 		if p.Type == 18 {
 			return 0, l.store(p, l.wordSize(), v)
-		}
-		field = func(_ []byte, insn, _ uint32) (uint32, diag.Errno) {
-			s := uint64(l.signed(v)) + 0x80008000
-			shift := 32
-			if p.Type == 29 {
-				s += 0x800080008000 - 0x80008000
-				shift = 48
-			}
-			return insn&0xffff0000 | uint32(s>>shift)&0xffff, 0
 		}
 	default:
 		l.log(levelErr, UnknownType, "%s: Unknown relocation type %d", l.Name(), p.Type)
@@ -113,17 +70,54 @@ func (l *mipsLinker) one(p *place, rela bool) (diag.Errno, error) {
 	if err != nil {
 		return 0, err
 	}
+	insn, errno := l.field(p, loc, rela, v)
+	if errno == 0 {
+		l.order.PutUint32(loc, insn)
+	}
+	return errno, nil
+}
+
+// field is the word that a relocation of one makes of that at loc.
+func (l *mipsLinker) field(p *place, loc []byte, rela bool, v uint64) (uint32, diag.Errno) {
 	insn := l.order.Uint32(loc)
 	base := insn // what an entry without an addend adds
 	if rela {
 		base = 0
 	}
-	insn, errno := field(loc, insn, base)
-	if errno != 0 {
-		return errno, nil
+	switch p.Type {
+	case 2: // 32
+		return base + uint32(v), 0
+	case 4: // 26
+		if v%4 != 0 {
+			l.log(levelErr, BadCall, "module %s: dangerous R_MIPS_26 relocation", l.Name())
+			return 0, diag.ENOEXEC
+		}
+		if v&0xf0000000 != (p.P+4)&0xf0000000 {
+			return 0, l.overflow()
+		}
+		return insn&^0x03ffffff | (base+uint32(v>>2))&0x03ffffff, 0
+	case 5: // HI16
+		if !rela {
+			l.hi16 = append(l.hi16, mipsHI16{loc, v})
+			return insn, 0
+		}
+		return insn&0xffff0000 | uint32((v+0x8000)>>16)&0xffff, 0
+	case 6: // LO16
+		if !rela {
+			return l.lo16(base, v)
+		}
+		return insn&0xffff0000 | uint32(v)&0xffff, 0
+	case 10: // PC16
+		return l.pc(p, insn, base, v, 16)
+	case 60: // PC21_S2
+		return l.pc(p, insn, base, v, 21)
+	case 61: // PC26_S2
+		return l.pc(p, insn, base, v, 26)
+	case 28: // HIGHER
+		return insn&0xffff0000 | uint32((uint64(l.signed(v))+0x80008000)>>32)&0xffff, 0
 	}
-	l.order.PutUint32(loc, insn)
-	return 0, nil
+	// HIGHEST
+	return insn&0xffff0000 | uint32((uint64(l.signed(v))+0x800080008000)>>48)&0xffff, 0
 }
 
 func (l *mipsLinker) overflow() diag.Errno {

@@ -296,7 +296,7 @@ func clip(b []byte, at int) []byte { return b[min(at, len(b)):min(at+16, len(b))
 
 // resolve takes the values of a resolved symbol table.
 func (img *memImage) resolve(f *kelf.File, tab []byte) {
-	o := orderOf(f.Big)
+	o := byteOrder{f.Big}
 	for i := range img.syms {
 		if f.Class == elf.ELFCLASS32 {
 			img.syms[i].Value = uint64(o.Uint32(tab[i*16+4:]))

@@ -3,6 +3,9 @@ package reloc
 import (
 	"cmp"
 	"slices"
+	"sort"
+
+	kelf "kotool/internal/elf"
 )
 
 // hi20Pairs finds, for a place-relative low part, the entry of its high part: its symbol is the address of the instruction that has
@@ -21,22 +24,35 @@ type highPart struct {
 	entry int32
 }
 
-// find returns the entry at the address. high says which types are high parts.
-func (h *hi20Pairs) find(b *base, rels *Entries, target int, at uint64, high func(typ uint32) bool) (int, bool) {
-	if !h.made {
-		h.made = true
-		start := b.Addr(target)
-		sorted := true
-		for i := range rels.Len() {
-			if r := rels.At(i); high(r.Type) {
+// begin is for another relocation section.
+func (h *hi20Pairs) begin(round bool) { *h = hi20Pairs{list: h.list[:0], round: round} }
+
+// fill lists the entries whose type is one of high.
+func (h *hi20Pairs) fill(b *base, rels *Entries, target int, high [2]uint32) {
+	h.made = true
+	start := b.Addr(target)
+	sorted, last := true, uint64(0)
+	h.list = slices.Grow(h.list, rels.Len()/4)
+	var buf [batch]kelf.Rel
+	for i := 0; i < rels.Len(); i += batch {
+		some := rels.from(i, rels.Len(), &buf)
+		for k := range some {
+			if r := &some[k]; r.Type == high[0] || r.Type == high[1] {
 				p := b.long(start + r.Off)
-				sorted = sorted && (len(h.list) == 0 || h.list[len(h.list)-1].p <= p)
-				h.list = append(h.list, highPart{p, int32(i)})
+				sorted, last = sorted && last <= p, p
+				h.list = append(h.list, highPart{p, int32(i + k)})
 			}
 		}
-		if !sorted {
-			slices.SortStableFunc(h.list, func(x, y highPart) int { return cmp.Compare(x.p, y.p) })
-		}
+	}
+	if !sorted {
+		slices.SortStableFunc(h.list, func(x, y highPart) int { return cmp.Compare(x.p, y.p) })
+	}
+}
+
+// find returns the entry at the address. high are the types of high parts.
+func (h *hi20Pairs) find(b *base, rels *Entries, target int, at uint64, high [2]uint32) (int, bool) {
+	if !h.made {
+		h.fill(b, rels, target, high)
 	}
 	i, ok := h.search(at)
 	if !ok {
@@ -45,15 +61,24 @@ func (h *hi20Pairs) find(b *base, rels *Entries, target int, at uint64, high fun
 	h.at = i
 	found := int(h.list[i].entry)
 	if h.round {
-		k, _ := slices.BinarySearchFunc(h.list[i:], highPart{at, int32(h.last)}, func(x, want highPart) int {
-			return cmp.Or(cmp.Compare(x.p, want.p), cmp.Compare(x.entry, want.entry))
-		})
-		if k += i; k < len(h.list) && h.list[k].p == at {
+		if k := h.after(i, at); k < len(h.list) && h.list[k].p == at {
 			found = int(h.list[k].entry)
 		}
 		h.last = found
 	}
 	return found, true
+}
+
+// after is the first of the list from number i on, the first of that address, that is no earlier entry than the last match.
+func (h *hi20Pairs) after(i int, at uint64) int {
+	before := func(x highPart) bool { return x.p == at && int(x.entry) < h.last }
+	for range 4 { // mostly one entry has an address
+		if i == len(h.list) || !before(h.list[i]) {
+			return i
+		}
+		i++
+	}
+	return i + sort.Search(len(h.list)-i, func(k int) bool { return !before(h.list[i+k]) })
 }
 
 // search is the first of the list with that address.
@@ -63,5 +88,6 @@ func (h *hi20Pairs) search(at uint64) (int, bool) {
 			return i, true
 		}
 	}
-	return slices.BinarySearchFunc(h.list, at, func(x highPart, at uint64) int { return cmp.Compare(x.p, at) })
+	i := sort.Search(len(h.list), func(k int) bool { return h.list[k].p >= at })
+	return i, i < len(h.list) && h.list[i].p == at
 }

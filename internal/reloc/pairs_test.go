@@ -11,11 +11,11 @@ import (
 // The list finds what a search of the table from the last match on, and round, finds.
 func TestHighPartsAreThoseThatASearchFinds(t *testing.T) {
 	r := rand.New(rand.NewPCG(5, 6))
-	high := func(typ uint32) bool { return typ == 23 }
+	high := [2]uint32{23, 20}
 	for n := range 60 {
 		rels := make([]kelf.Rel, n)
 		for i := range rels {
-			rels[i] = kelf.Rel{Off: uint64(r.IntN(1 + n/4)), Type: 22 + uint32(r.IntN(2))}
+			rels[i] = kelf.Rel{Off: uint64(r.IntN(1 + n/4)), Type: []uint32{19, 20, 22, 23}[r.IntN(4)]}
 		}
 		b := &base{Image: &memImage{secs: make([]memSection, 2)}, class: elf.ELFCLASS64}
 		for _, round := range []bool{false, true} {
@@ -28,7 +28,7 @@ func TestHighPartsAreThoseThatASearchFinds(t *testing.T) {
 					if round {
 						i = (last + k) % n
 					}
-					if high(rels[i].Type) && rels[i].Off == at {
+					if (rels[i].Type == 20 || rels[i].Type == 23) && rels[i].Off == at {
 						want, ok = i, true
 						break
 					}

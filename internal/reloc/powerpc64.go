@@ -23,6 +23,15 @@ type ppc64Linker struct {
 	max        int // stubs that .stubs has room for
 	byAddr     map[uint64]int
 	tocFixed   bool
+	call       ppcCall // the last one through a stub: sorted entries have it again and again
+}
+
+// ppcCall is a call of an undefined symbol.
+type ppcCall struct {
+	sym    uint32
+	ftrace bool
+	to     uint64
+	stub   uint64 // 0: there was none
 }
 
 // FuncDescriptors is an Image that can read function descriptors of the kernel, which stubs of ELFv1 copy.
@@ -231,16 +240,19 @@ func (l *ppc64Linker) rel24(p *place, v uint64) (diag.Errno, error) {
 		return 0, err
 	}
 	if p.sym.Shndx == 0 || p.sym.Shndx == shnLivepatch {
-		name := string(l.SymbolName(p.Sym))
-		stub, err := l.stubFor(v, name)
-		if err != nil {
-			return 0, err
+		if c := &l.call; c.stub == 0 || c.sym != p.Sym || c.to != v || v == 0 {
+			name := l.SymbolName(p.Sym)
+			stub, err := l.stubFor(v, name)
+			if err != nil {
+				return 0, err
+			}
+			if stub == 0 {
+				return diag.ENOENT, nil
+			}
+			*c = ppcCall{p.Sym, l.ftraceCall(name), v, stub}
 		}
-		if stub == 0 {
-			return diag.ENOENT, nil
-		}
-		v = stub
-		if errno, err := l.restoreR2(p, l.order.Uint32(loc), name); errno != 0 || err != nil {
+		v = l.call.stub
+		if errno, err := l.restoreR2(p, l.order.Uint32(loc), l.call.ftrace); errno != 0 || err != nil {
 			return errno, err
 		}
 	} else if !l.t.PPC64.ELFv1 {
@@ -256,14 +268,14 @@ func (l *ppc64Linker) rel24(p *place, v uint64) (diag.Errno, error) {
 }
 
 // ftraceCall is is_mprofile_ftrace_call: names whose stubs use the kernel's TOC, and whose callers do not restore r2.
-func (l *ppc64Linker) ftraceCall(name string) bool {
-	return l.t.PPC64.KernelStubs && (name == "_mcount" || l.t.PPC64.Ftrace && (name == "ftrace_caller" || name == "ftrace_regs_caller"))
+func (l *ppc64Linker) ftraceCall(name []byte) bool {
+	return l.t.PPC64.KernelStubs && (string(name) == "_mcount" || l.t.PPC64.Ftrace && (string(name) == "ftrace_caller" || string(name) == "ftrace_regs_caller"))
 }
 
-// restoreR2 makes the nop behind a call the load of r2. insn is the call.
-func (l *ppc64Linker) restoreR2(p *place, insn uint32, name string) (diag.Errno, error) {
+// restoreR2 makes the nop behind a call the load of r2. insn is the call; ftrace: one of ftraceCall.
+func (l *ppc64Linker) restoreR2(p *place, insn uint32, ftrace bool) (diag.Errno, error) {
 	op := insn >> 26
-	if l.ftraceCall(name) || insn&2 != 0 || insn&1 == 0 || op != 18 && op != 16 { // not a relative branch that links
+	if ftrace || insn&2 != 0 || insn&1 == 0 || op != 18 && op != 16 { // not a relative branch that links
 		return 0, nil
 	}
 	both, err := l.at(p, 8)
@@ -286,7 +298,7 @@ func (l *ppc64Linker) restoreR2(p *place, insn uint32, name string) (diag.Errno,
 }
 
 // stubFor is stub_for_addr: the address of the stub for addr, 0 where it cannot be made.
-func (l *ppc64Linker) stubFor(addr uint64, name string) (uint64, error) {
+func (l *ppc64Linker) stubFor(addr uint64, name []byte) (uint64, error) {
 	size := l.stubSize()
 	desc := [3]uint64{addr}
 	if l.t.PPC64.ELFv1 {
@@ -295,7 +307,7 @@ func (l *ppc64Linker) stubFor(addr uint64, name string) (uint64, error) {
 			desc, ok = r.FuncDescriptor(addr)
 		}
 		if !ok {
-			return 0, &UndefinedError{Cause: KernelUnknown, Relsec: l.relsec, Entry: l.entry, Off: addr, What: "function descriptor of " + name}
+			return 0, &UndefinedError{Cause: KernelUnknown, Relsec: l.relsec, Entry: l.entry, Off: addr, What: "function descriptor of " + string(name)}
 		}
 	}
 	if i, ok := l.byAddr[desc[0]]; ok {
@@ -328,7 +340,7 @@ func (l *ppc64Linker) stubFor(addr uint64, name string) (uint64, error) {
 // or, for ftrace, one that finds the target by the kernel's TOC:
 //
 //	ld r12,kernel_toc(r13); addis r12,r12,ha; addi r12,r12,lo; mtctr r12; bctr
-func (l *ppc64Linker) makeStub(b []byte, at uint64, desc [3]uint64, name string) (bool, error) {
+func (l *ppc64Linker) makeStub(b []byte, at uint64, desc [3]uint64, name []byte) (bool, error) {
 	var words [8]uint32
 	words[7] = stubMagic
 	if l.ftraceCall(name) {
@@ -338,8 +350,8 @@ func (l *ppc64Linker) makeStub(b []byte, at uint64, desc [3]uint64, name string)
 		}
 		rel := desc[0] - toc
 		if !fits(int64(rel), 32) {
-			where := name // %ps: the symbol there, or else the address
-			if a, ok := l.Kernel(name); !ok || a != desc[0] {
+			where := string(name) // %ps: the symbol there, or else the address
+			if a, ok := l.Kernel(where); !ok || a != desc[0] {
 				where = fmt.Sprintf("%#x", desc[0])
 			}
 			l.log(levelErr, Overflow, "module_64: %s: Address of %s out of range of kernel_toc.", l.Name(), where)
@@ -386,7 +398,7 @@ func (l *ppc64Linker) Finalize() (diag.Errno, error) {
 		if !ok {
 			return 0, &UndefinedError{Cause: KernelUnknown, What: f.name}
 		}
-		stub, err := l.stubFor(addr, f.name)
+		stub, err := l.stubFor(addr, []byte(f.name))
 		if err != nil {
 			return 0, err
 		}

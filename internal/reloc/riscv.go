@@ -22,8 +22,9 @@ type riscvLinker struct {
 }
 
 func (l *riscvLinker) Apply(relsec int) (diag.Errno, error) {
-	l.rels, l.pairs = EntriesOf(l, relsec), hi20Pairs{round: l.t.RISCV.Accumulate}
-	l.sums = riscvSums{}
+	l.rels = EntriesOf(l, relsec)
+	l.pairs.begin(l.t.RISCV.Accumulate)
+	l.sums = riscvSums{list: l.sums.list[:0]}
 	errno, err := l.apply(relsec, l.one)
 	if errno == 0 && err == nil && l.t.RISCV.Accumulate {
 		err = l.storeSums()
@@ -230,12 +231,12 @@ func cjType(off int64) uint16 {
 // pair finds the entry of the AUIPC that a PCREL_LO12 points at, and returns the low part of its value. The
 // addend of the PCREL_LO12 itself does not count.
 func (l *riscvLinker) pair(p *place) (lo uint32, ok bool, err error) {
-	found, ok := l.pairs.find(&l.base, &l.rels, p.target, p.S, func(typ uint32) bool { return typ == 23 || typ == 20 })
+	found, ok := l.pairs.find(&l.base, &l.rels, p.target, p.S, [2]uint32{20, 23}) // GOT_HI20, PCREL_HI20
 	if !ok {
 		return 0, false, nil
 	}
 	r := l.rels.At(found)
-	sym, inside := l.Symbol(r.Sym)
+	sym, inside := l.symbol(r.Sym)
 	if !inside {
 		return 0, false, l.undefined(SymbolOutside, uint64(r.Sym))
 	}

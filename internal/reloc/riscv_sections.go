@@ -177,10 +177,13 @@ func summed(typ uint32) bool {
 
 // riscvSum is what is to be stored at one place.
 type riscvSum struct {
-	p      place
-	entry  int
-	bucket uint64
 	sum    uint64 // a long, from zero
+	p      uint64 // address of the place
+	off    uint64 // the same in the section
+	bucket uint32
+	entry  int32  // the last one of the place
+	typ    uint32 // of that
+	target int32  // section
 }
 
 // riscvSums are the sums of a section, by place.
@@ -196,14 +199,14 @@ func (s *riscvSums) at(place uint64) int {
 	switch {
 	case last < 0:
 		return -1
-	case s.list[last].p.P == place:
+	case s.list[last].p == place:
 		return last
-	case s.byP == nil && s.list[last].p.P < place:
+	case s.byP == nil && s.list[last].p < place:
 		return -1
 	case s.byP == nil:
 		s.byP = make(map[uint64]int, len(s.list))
 		for i := range s.list {
-			s.byP[s.list[i].p.P] = i
+			s.byP[s.list[i].p] = i
 		}
 	}
 	if i, ok := s.byP[place]; ok {
@@ -222,6 +225,7 @@ func (s *riscvSums) add(l *riscvLinker, p *place, v uint64) error {
 		if k := uint64(l.rels.Len()); k+k>>2 > n {
 			s.bits++
 		}
+		s.list = slices.Grow(s.list, l.rels.Len()/4)
 	}
 	i := s.at(p.P)
 	if i < 0 {
@@ -229,10 +233,10 @@ func (s *riscvSums) add(l *riscvLinker, p *place, v uint64) error {
 		if s.byP != nil {
 			s.byP[p.P] = i
 		}
-		s.list = append(s.list, riscvSum{p: *p, bucket: l.hash(p.P, s.bits)})
+		s.list = append(s.list, riscvSum{p: p.P, off: p.Off, target: int32(p.target), bucket: uint32(l.hash(p.P, s.bits))})
 	}
 	e := &s.list[i]
-	e.p.Rel, e.entry = p.Rel, l.entry
+	e.off, e.typ, e.entry = p.Off, p.Type, int32(l.entry)
 	old := e.sum
 	narrow := func(mask, v uint64) uint64 { return old&^mask | v&mask }
 	switch p.Type {
@@ -296,7 +300,7 @@ func (l *riscvLinker) storeSums() error {
 	slices.Sort(order)
 	for _, o := range slices.Backward(order) {
 		e := &list[uint32(o)]
-		l.entry = e.entry
+		l.entry = int(e.entry)
 		if err := l.storeOne(e); err != nil {
 			return err
 		}
@@ -305,9 +309,10 @@ func (l *riscvLinker) storeSums() error {
 }
 
 func (l *riscvLinker) storeOne(e *riscvSum) error {
+	p := place{Rel: &kelf.Rel{Off: e.off, Type: e.typ}, target: int(e.target), P: e.p}
 	sum := l.signed(e.sum)
 	size, width := uint64(0), 0
-	switch e.p.Rel.Type {
+	switch e.typ {
 	case 52, 53:
 		size, width = 1, 6
 	case 33, 37, 54:
@@ -317,19 +322,19 @@ func (l *riscvLinker) storeOne(e *riscvSum) error {
 	case 35, 39, 56:
 		size, width = 4, 32
 	case 36, 40:
-		loc, err := l.at(&e.p, 8)
+		loc, err := l.at(&p, 8)
 		if err == nil {
 			l.order.PutUint64(loc, uint64(sum))
 		}
 		return err
 	default:
-		return l.storeULEB(e, sum)
+		return l.storeULEB(&p, sum)
 	}
 	if sum > 1<<width-1 {
 		l.log(levelErr, Overflow, "%s: value %d out of range for %d-bit relocation.", l.Name(), sum, width)
 		return nil
 	}
-	loc, err := l.at(&e.p, size)
+	loc, err := l.at(&p, size)
 	if err != nil {
 		return err
 	}
@@ -347,9 +352,9 @@ func (l *riscvLinker) storeOne(e *riscvSum) error {
 }
 
 // storeULEB writes as many bytes as the value needs: none for 0. A negative one never ends in the kernel.
-func (l *riscvLinker) storeULEB(e *riscvSum, sum int64) error {
+func (l *riscvLinker) storeULEB(p *place, sum int64) error {
 	if sum < 0 {
-		return &UndefinedError{Cause: KernelBug, Relsec: l.relsec, Entry: l.entry, Off: e.p.Off, What: "a negative ULEB128 has no end"}
+		return &UndefinedError{Cause: KernelBug, Relsec: l.relsec, Entry: l.entry, Off: p.Off, What: "a negative ULEB128 has no end"}
 	}
 	var b []byte
 	for v := sum; v != 0; {
@@ -359,7 +364,7 @@ func (l *riscvLinker) storeULEB(e *riscvSum, sum int64) error {
 		}
 		b = append(b, c)
 	}
-	loc, err := l.at(&e.p, uint64(len(b)))
+	loc, err := l.at(p, uint64(len(b)))
 	if err == nil {
 		copy(loc, b)
 	}
