@@ -268,7 +268,7 @@ func (o *checkOptions) run(cmd *cobra.Command, args []string) error {
 	if slices.ContainsFunc(slices.Concat(o.against, o.with), target.IsPackage) {
 		debug.SetMemoryLimit(packageMemory)
 	}
-	targets, err := o.targets(limit, o.workers(cmd), o.fallback(args))
+	targets, err := o.targets(limit, o.atOnce(), o.fallback(args))
 	if err != nil {
 		return err
 	}

@@ -184,7 +184,7 @@ func (o *explainOptions) beside(cmd *cobra.Command) (b *report.Beside, done func
 	}
 	b = &report.Beside{}
 	if len(o.against) > 0 || o.single() {
-		list, err := o.targets(limit, o.workers(cmd), nil)
+		list, err := o.targets(limit, o.atOnce(), nil)
 		if err != nil {
 			return nil, done, err
 		}

@@ -41,14 +41,19 @@ func (in *inputs) flags(cmd *cobra.Command) {
 
 // workers is how many modules are worked on at once: no more than there are operands, unless those may be directories.
 func (in *inputs) workers(cmd *cobra.Command) int {
-	n := in.jobs
-	if n == 0 {
-		n = runtime.GOMAXPROCS(0)
-	}
+	n := in.atOnce()
 	if !in.recursive {
 		n = min(n, max(1, cmd.Flags().NArg()))
 	}
 	return n
+}
+
+// atOnce is how many things may be worked on at once, however many operands there are: one may be a tree.
+func (in *inputs) atOnce() int {
+	if in.jobs > 0 {
+		return in.jobs
+	}
+	return runtime.GOMAXPROCS(0)
 }
 
 // input is one module to read, or the error of finding it.

@@ -208,7 +208,7 @@ func (s *simulation) prepare(cmd *cobra.Command) error {
 		o.keep = keepUnpacked
 	}
 	o.link = o.withDeps || o.all || o.script != "" || slices.ContainsFunc(cmd.Flags().Args(), bare)
-	t, err := o.build(against, s.limit, max(1, o.workers(cmd)), fallback)
+	t, err := o.build(against, s.limit, o.atOnce(), fallback)
 	if err != nil {
 		return err
 	}
