@@ -42,9 +42,9 @@ func newRoot(app *App, verb string) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "kotool",
 		Short: "Look into Linux kernel modules, and tell whether a kernel will load them",
-		Long: `kotool answers, offline and for any machine, two questions about Linux kernel
-modules (.ko, .ko.gz, .ko.xz, .ko.zst): what is in it, and will it load on that
-kernel, and if not, why.
+		Long: `kotool answers, offline and for any machine, three questions about Linux kernel
+modules (.ko, .ko.gz, .ko.xz, .ko.zst): what is in it; will it load on that
+kernel, and if not, why; and what exactly would loading do.
 
 A file alone is shown as by 'kotool info'. FILE may be - for standard input.
 
