@@ -178,19 +178,8 @@ func (l *arm64Linker) Frob() (diag.Errno, error) {
 		l.log(levelErr, MissingSection, "%s%s: module symtab section missing", l.t.ARM64.Prefix, l.Name())
 		return diag.ENOEXEC, nil
 	}
-	for i := range l.Sections() {
-		s := l.Section(i)
-		if s.Type != elf.SHT_RELA {
-			continue
-		}
-		l.relsec, l.entry = i, 0
-		dst, target, ok := l.target(s)
-		if !ok {
-			return 0, l.undefined(SectionOutside, uint64(s.Info))
-		}
-		if dst.Flags&elf.SHF_EXECINSTR == 0 {
-			continue
-		}
+	var bad error
+	for i, target := range l.code(elf.SHT_RELA, &bad) {
 		n, err := l.count(l.Relocs(i), target)
 		if err != nil {
 			return 0, err
@@ -200,6 +189,9 @@ func (l *arm64Linker) Frob() (diag.Errno, error) {
 		} else {
 			l.core.max += n
 		}
+	}
+	if bad != nil {
+		return 0, bad
 	}
 	const text = elf.SHF_ALLOC | elf.SHF_EXECINSTR
 	room := func(section int, size, align uint64) {

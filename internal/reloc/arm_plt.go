@@ -147,19 +147,8 @@ func (l *armLinker) Frob() (diag.Errno, error) {
 		return diag.ENOEXEC, nil
 	}
 	core, init := len(l.fixed()), len(l.fixed())
-	for i := 1; i < l.Sections(); i++ {
-		s := l.Section(i)
-		if s.Type != elf.SHT_REL {
-			continue
-		}
-		l.relsec, l.entry = i, 0
-		dst, target, ok := l.target(s)
-		if !ok {
-			return 0, l.undefined(SectionOutside, uint64(s.Info))
-		}
-		if dst.Flags&elf.SHF_EXECINSTR == 0 {
-			continue
-		}
+	var bad error
+	for i, target := range l.code(elf.SHT_REL, &bad) {
 		n, err := l.count(l.Relocs(i), target)
 		if err != nil {
 			return 0, err
@@ -169,6 +158,9 @@ func (l *armLinker) Frob() (diag.Errno, error) {
 		} else {
 			core += n
 		}
+	}
+	if bad != nil {
+		return 0, bad
 	}
 	line := uint64(l.t.ARM.L1Bytes)
 	for _, t := range []struct{ section, n int }{{l.core.section, core}, {l.init.section, init}} {

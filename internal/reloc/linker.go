@@ -4,6 +4,7 @@ import (
 	"debug/elf"
 	"encoding/binary"
 	"fmt"
+	"iter"
 	"math/bits"
 
 	"kotool/internal/diag"
@@ -349,6 +350,28 @@ func (b *base) target(s Section) (Section, int, bool) {
 		return Section{}, 0, false
 	}
 	return b.Section(int(s.Info)), int(s.Info), true
+}
+
+// code yields the relocation sections of a type whose target is executable, with that: of those machines count the entries of their PLTs. It
+// stops at one whose sh_info is past the table, and bad says so.
+func (b *base) code(typ elf.SectionType, bad *error) iter.Seq2[int, int] {
+	return func(yield func(relsec, target int) bool) {
+		for i := 1; i < b.Sections(); i++ {
+			s := b.Section(i)
+			if s.Type != typ {
+				continue
+			}
+			b.relsec, b.entry = i, 0
+			dst, target, ok := b.target(s)
+			if !ok {
+				*bad = b.undefined(SectionOutside, uint64(s.Info))
+				return
+			}
+			if dst.Flags&elf.SHF_EXECINSTR != 0 && !yield(i, target) {
+				return
+			}
+		}
+	}
 }
 
 // errValue reports whether a value is one of the error numbers that a pointer can hold (IS_ERR_VALUE).

@@ -416,18 +416,8 @@ func (l *loongLinker) Frob() (diag.Errno, error) {
 			return diag.ENOEXEC, nil
 		}
 	}
-	for i := range l.Sections() {
-		s := l.Section(i)
-		if s.Type != elf.SHT_RELA {
-			continue
-		}
-		dst, _, ok := l.target(s)
-		if !ok {
-			return 0, &UndefinedError{Cause: SectionOutside, Relsec: i, Off: uint64(s.Info)}
-		}
-		if dst.Flags&elf.SHF_EXECINSTR == 0 {
-			continue
-		}
+	var bad error
+	for i := range l.code(elf.SHT_RELA, &bad) {
 		rels := l.Relocs(i)
 		if l.t.LoongArch.Sort {
 			order := func(a, b *kelf.Rel) int {
@@ -446,6 +436,9 @@ func (l *loongLinker) Frob() (diag.Errno, error) {
 		}
 		l.maxPLT += distinct(plts)
 		l.maxGot += distinct(gots)
+	}
+	if bad != nil {
+		return 0, bad
 	}
 	room := func(section int, flags elf.SectionFlag, align, size uint64) {
 		s := l.Section(section)

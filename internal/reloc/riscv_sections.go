@@ -116,31 +116,25 @@ func (l *riscvLinker) Frob() (diag.Errno, error) {
 		l.got.max += distinct(gots)
 		plts, gots = plts[:0], gots[:0]
 	}
-	for i := range l.Sections() {
-		s := l.Section(i)
-		if s.Type != elf.SHT_RELA {
-			continue
-		}
-		dst, _, ok := l.target(s)
-		if !ok {
-			return 0, &UndefinedError{Cause: SectionOutside, Relsec: i, Off: uint64(s.Info)}
-		}
-		if dst.Flags&elf.SHF_EXECINSTR == 0 {
-			continue
-		}
+	var bad error
+	for i := range l.code(elf.SHT_RELA, &bad) {
 		list := EntriesOf(l, i)
-		for k := range list.Len() {
-			r := list.At(k)
-			switch {
-			case r.Type == 19, r.Type == 59 && l.t.RISCV.Accumulate: // CALL_PLT, PLT32
-				plts = append(plts, r)
-			case r.Type == 20: // GOT_HI20
-				gots = append(gots, r)
+		for k := 0; k < list.Len(); k += batch {
+			for _, r := range list.from(k, list.Len(), &l.some) {
+				switch {
+				case r.Type == 19, r.Type == 59 && l.t.RISCV.Accumulate: // CALL_PLT, PLT32
+					plts = append(plts, r)
+				case r.Type == 20: // GOT_HI20
+					gots = append(gots, r)
+				}
 			}
 		}
 		if !l.t.RISCV.PLTPerModule {
 			count()
 		}
+	}
+	if bad != nil {
+		return 0, bad
 	}
 	count()
 	l.gotPLT.max = l.plt.max
@@ -155,8 +149,22 @@ func (l *riscvLinker) Frob() (diag.Errno, error) {
 	return 0, nil
 }
 
-// distinct counts the entries that differ in symbol, type or addend, and sorts them.
+// distinct counts the entries that differ in symbol, type or addend. It may sort them.
 func distinct(rels []kelf.Rel) int {
+	keys := make([]uint64, len(rels))
+	for i := range rels {
+		key, ok := bySymbol(&rels[i])
+		if !ok {
+			return distinctLarge(rels)
+		}
+		keys[i] = key
+	}
+	slices.Sort(keys)
+	return len(slices.Compact(keys))
+}
+
+// distinctLarge is distinct for numbers of any size.
+func distinctLarge(rels []kelf.Rel) int {
 	order := func(a, b kelf.Rel) int {
 		return cmp.Or(cmp.Compare(a.Sym, b.Sym), cmp.Compare(a.Type, b.Type), cmp.Compare(a.Addend, b.Addend))
 	}

@@ -209,3 +209,20 @@ func TestRISCVWithoutSections(t *testing.T) {
 	mc.run(t, relocCase{name: "CALL_PLT", typ: 19, S: 0x10, errno: diag.EINVAL,
 		line: "mod: target 0000000000000010 can not be addressed by the 32-bit offset from PC = (____ptrval____)"})
 }
+
+func TestEntriesAreCountedOnceByWhicheverWay(t *testing.T) {
+	rels := []kelf.Rel{{Sym: 1, Type: 19}, {Sym: 2, Type: 19, Addend: -8}, {Sym: 1, Type: 19, Off: 8}, {Sym: 1, Type: 20}, {Sym: 2, Type: 19, Addend: 8}, {Sym: 2, Type: 19, Addend: -8}}
+	if n := distinct(rels); n != 4 {
+		t.Errorf("got %d, want 4", n)
+	}
+	if n := distinctLarge(rels); n != 4 {
+		t.Errorf("compared: got %d, want 4", n)
+	}
+	rels = append(rels, kelf.Rel{Sym: 1 << 24, Type: 19}, kelf.Rel{Sym: 1, Type: 19, Addend: 1 << 40}, kelf.Rel{Sym: 1, Type: 19, Addend: 1 << 40})
+	if n := distinct(rels); n != 6 {
+		t.Errorf("with large numbers: got %d, want 6", n)
+	}
+	if n := distinct(nil); n != 0 {
+		t.Errorf("of none: got %d", n)
+	}
+}
