@@ -266,7 +266,7 @@ func (o *checkOptions) run(cmd *cobra.Command, args []string) error {
 	}
 	defer spareCollections()()
 	if slices.ContainsFunc(slices.Concat(o.against, o.with), target.IsPackage) {
-		debug.SetMemoryLimit(packageMemory)
+		debug.SetMemoryLimit(packageMemory + int64(min(o.atOnce(), source.MaxAhead))*packageBlock)
 	}
 	targets, err := o.targets(limit, o.atOnce(), o.fallback(args))
 	if err != nil {
@@ -331,6 +331,9 @@ func spareCollections() func() {
 
 // packageMemory is what the collector is to keep to while packages are read, if it can: all of a kernel comes by. In bytes.
 const packageMemory = 96 << 20
+
+// packageBlock is what a block of a package takes beside that, packed and plain, in bytes.
+const packageBlock = 32 << 20
 
 // limitMemory tells the collector how much there may be, by what the evidence takes.
 func limitMemory() {

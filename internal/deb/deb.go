@@ -6,7 +6,6 @@ package deb
 
 import (
 	"archive/tar"
-	"bufio"
 	"bytes"
 	"errors"
 	"fmt"
@@ -56,6 +55,9 @@ func (e *Error) Unwrap() error { return e.Err }
 type Package struct {
 	// Fields are those of its control file: Package, Version, Architecture, Depends, …; of a field that goes on for lines, the first.
 	Fields map[string]string
+
+	// Jobs is how many blocks of its files may be unpacked at once.
+	Jobs int
 
 	data  *member
 	limit uint64
@@ -140,8 +142,8 @@ func list(r io.ReaderAt, size uint64) ([]member, error) {
 	return out, nil
 }
 
-// plain is what the member's bytes are unpacked to.
-func (m *member) plain() (*counter, error) {
+// plain is what the member's bytes are unpacked to, up to jobs blocks of it at once. It is to be closed.
+func (m *member) plain(jobs int) (*counter, error) {
 	head := make([]byte, 8)
 	n, err := m.r.ReadAt(head, 0)
 	if err != nil && err != io.EOF {
@@ -151,22 +153,22 @@ func (m *member) plain() (*counter, error) {
 	if container == "none" && strings.HasSuffix(m.name, ".lzma") {
 		return nil, &Error{m.name, m.off, false, errors.New("compressed with lzma, which is not read here")}
 	}
-	r, err := source.NewReader(container, bufio.NewReaderSize(io.NewSectionReader(m.r, 0, m.r.Size()), 1<<16))
+	r, err := source.NewReaderAt(container, m.r, m.r.Size(), jobs)
 	if err != nil {
 		return nil, &Error{m.name, m.off, false, err}
 	}
-	return &counter{r: r}, nil
+	return &counter{ReadCloser: r}, nil
 }
 
 // counter counts what is read, up to a limit.
 type counter struct {
-	r     io.Reader
+	io.ReadCloser
 	n     uint64
 	limit uint64 // 0: none
 }
 
 func (c *counter) Read(b []byte) (int, error) {
-	n, err := c.r.Read(b)
+	n, err := c.ReadCloser.Read(b)
 	c.n += uint64(n)
 	if c.limit != 0 && c.n > c.limit {
 		return n, &source.LimitError{Unpacked: true, Limit: c.limit}
@@ -187,10 +189,11 @@ func (m *member) fault(c *counter, err error) error {
 
 // control reads the control file.
 func (p *Package) control(m *member) error {
-	c, err := m.plain()
+	c, err := m.plain(1)
 	if err != nil {
 		return err
 	}
+	defer c.Close()
 	c.limit = mostControl
 	t := tar.NewReader(c)
 	for {
@@ -259,10 +262,11 @@ func (f *File) ReadTo(b []byte) ([]byte, error) {
 
 // Each calls use for each regular file, in the order of the package. An error of use ends it.
 func (p *Package) Each(use func(f *File) error) error {
-	c, err := p.data.plain()
+	c, err := p.data.plain(p.Jobs)
 	if err != nil {
 		return err
 	}
+	defer c.Close()
 	c.limit = totalFiles * min(p.limit, 1<<40)
 	t := tar.NewReader(c)
 	for n := 0; ; n++ {

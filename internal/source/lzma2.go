@@ -413,27 +413,42 @@ func (d *lzma2) block(out, in []byte, dict uint32) int {
 
 var crc64Table = sync.OnceValue(func() *crc64.Table { return crc64.MakeTable(crc64.ECMA) })
 
-// plainXZ decodes b, a whole xz file, into out, whose length is what the index promised. false: not one stream of LZMA2 blocks, or
-// damaged; the library must look at it.
-func (d *lzma2) plainXZ(out, b []byte) bool {
+// xzBlock is a block of an xz file, as the index has it.
+type xzBlock struct {
+	off      uint64 // in the file
+	unpadded uint64 // bytes, without the padding to four
+	plain    uint64 // bytes that it holds
+}
+
+func (x *xzBlock) padded() uint64 { return (x.unpadded + 3) &^ 3 }
+
+// maxIndex is the largest index that is read, in bytes: of more blocks than any file here has.
+const maxIndex = 1 << 20
+
+// xzIndex lists the blocks of a file of that size that is one xz stream and nothing else, and says which check they have. get gives bytes of
+// the file, nil where it cannot. false: it is not such a file, or damaged.
+func xzIndex(size uint64, get func(off, n uint64) []byte) (list []xzBlock, check byte, ok bool) {
 	const streamHeader, footer = 12, 12
-	if len(b) < streamHeader+footer+8 || compression(b) != "xz" || b[6] != 0 || binary.LittleEndian.Uint32(b[8:]) != crc32.ChecksumIEEE(b[6:8]) {
-		return false
+	if size < streamHeader+footer+8 {
+		return nil, 0, false
 	}
-	check := b[7]
+	b, f := get(0, streamHeader), get(size-footer, footer)
+	if len(b) != streamHeader || len(f) != footer || compression(b) != "xz" || b[6] != 0 || binary.LittleEndian.Uint32(b[8:]) != crc32.ChecksumIEEE(b[6:8]) {
+		return nil, 0, false
+	}
+	check = b[7]
 	// The footer says where the index is; all between the header and it are blocks.
-	f := b[len(b)-footer:]
 	if f[10] != 'Y' || f[11] != 'Z' || f[8] != 0 || f[9] != check || binary.LittleEndian.Uint32(f) != crc32.ChecksumIEEE(f[4:10]) {
-		return false
+		return nil, 0, false
 	}
 	backward := (uint64(binary.LittleEndian.Uint32(f[4:])) + 1) * 4
-	if backward > uint64(len(b)-streamHeader-footer) || backward < 8 {
-		return false
+	if backward > size-streamHeader-footer || backward < 8 || backward > maxIndex {
+		return nil, 0, false
 	}
-	end := len(b) - footer - int(backward)
-	index, blocks := b[end:len(b)-footer], b[streamHeader:end]
-	if index[0] != 0 || binary.LittleEndian.Uint32(index[len(index)-4:]) != crc32.ChecksumIEEE(index[:len(index)-4]) {
-		return false
+	end := size - footer - backward
+	index := get(end, backward)
+	if uint64(len(index)) != backward || index[0] != 0 || binary.LittleEndian.Uint32(index[len(index)-4:]) != crc32.ChecksumIEEE(index[:len(index)-4]) {
+		return nil, 0, false
 	}
 	records := index[1 : len(index)-4]
 	next := func() (v uint64, ok bool) {
@@ -441,19 +456,31 @@ func (d *lzma2) plainXZ(out, b []byte) bool {
 		records = records[max(n, 0):]
 		return v, n > 0
 	}
+	off := uint64(streamHeader)
 	for n, _ := next(); n > 0; n-- {
-		unpadded, _ := next()
-		plain, ok := next()
-		if !ok || plain > uint64(len(out)) || unpadded > uint64(len(blocks)) || (unpadded+3)&^3 > uint64(len(blocks)) {
-			return false
+		x := xzBlock{off: off}
+		x.unpadded, _ = next()
+		if x.plain, ok = next(); !ok || x.unpadded > end-off || x.padded() > end-off {
+			return nil, 0, false
 		}
-		padded := (unpadded + 3) &^ 3
-		if d.oneBlock(out[:plain], blocks[:padded], check) != unpadded {
-			return false
-		}
-		out, blocks = out[plain:], blocks[padded:]
+		off += x.padded()
+		list = append(list, x)
 	}
-	return len(out) == 0 && len(blocks) == 0 && len(records) < 4 && zero(records)
+	return list, check, off == end && len(records) < 4 && zero(records)
+}
+
+// plainXZ decodes b, a whole xz file, into out, whose length is what the index promised. false: not one stream of LZMA2 blocks, or
+// damaged; the library must look at it.
+func (d *lzma2) plainXZ(out, b []byte) bool {
+	list, check, ok := xzIndex(uint64(len(b)), func(off, n uint64) []byte { return b[off : off+n] })
+	for i := 0; ok && i < len(list); i++ {
+		x := &list[i]
+		if ok = x.plain <= uint64(len(out)); ok {
+			ok = d.oneBlock(out[:x.plain], b[x.off:x.off+x.padded()], check) == x.unpadded
+			out = out[x.plain:]
+		}
+	}
+	return ok && len(out) == 0
 }
 
 func zero(b []byte) bool {

@@ -241,6 +241,7 @@ func (b *Builder) readPackage(a archive, f *found) (*deb.Package, error) {
 	if err != nil {
 		return nil, err
 	}
+	p.Jobs = b.Jobs
 	type job struct {
 		at      *learned
 		data    []byte
