@@ -13,132 +13,168 @@ import (
 
 // Simulated fills in what a simulated load has asked, what it could not and why, and what a pattern of findings means.
 func Simulated(r *report.Simulation, t *target.Target, req *sim.Request) {
+	a := asked{r: r, t: t, req: req, unknown: t.NoExports && t.Learned == nil && t.Granted != nil, passed: map[string]bool{}, reached: map[string]bool{}}
 	res := r.Res
-	c := res.Load
-	s := &Session{T: t}
-	not := func(what, why string) { r.NotChecked = append(r.NotChecked, report.NotChecked{What: what, Why: why}) }
-	yes := func(format string, args ...any) { r.Checked = append(r.Checked, fmt.Sprintf(format, args...)) }
-	note := func(text string) {
-		if text != "" {
-			r.Notes = append(r.Notes, text)
-		}
-	}
-	passed := map[string]bool{}
-	reached := map[string]bool{}
 	for i := range res.Stages {
 		st := &res.Stages[i]
 		for k := range compat.Stages {
 			if g := &compat.Stages[k]; g.ID == st.ID && compat.SameStage(g.Name, st.Name) {
-				reached[g.Name] = true
-				passed[g.Name] = st.Errno == 0 && (i+1 < len(res.Stages) || res.Undefined == nil)
+				a.reached[g.Name] = true
+				a.passed[g.Name] = st.Errno == 0 && (i+1 < len(res.Stages) || res.Undefined == nil)
 			}
 		}
 	}
-	if reached["elf_validity_cache_copy"] {
-		yes("format")
+	a.early()
+	a.symbols()
+	a.late()
+	if res.Load.F != nil {
+		a.notes(a.explain())
 	}
-	if reached["module_sig_check"] {
-		signature(&t.Target, c.Signed, yes, not)
+}
+
+// asked is a simulated load that is looked back on.
+type asked struct {
+	r               *report.Simulation
+	t               *target.Target
+	req             *sim.Request
+	unknown         bool            // what the kernel exports is not known
+	passed, reached map[string]bool // by stage
+}
+
+func (a *asked) not(what, why string) {
+	a.r.NotChecked = append(a.r.NotChecked, report.NotChecked{What: what, Why: why})
+}
+
+func (a *asked) yes(format string, args ...any) {
+	a.r.Checked = append(a.r.Checked, fmt.Sprintf(format, args...))
+}
+
+func (a *asked) note(text string) {
+	if text != "" {
+		a.r.Notes = append(a.r.Notes, text)
 	}
-	if passed["early_mod_check"] {
+}
+
+// early is what stands before the symbols.
+func (a *asked) early() {
+	t, res := a.t, a.r.Res
+	if a.reached["elf_validity_cache_copy"] {
+		a.yes("format")
+	}
+	if a.reached["module_sig_check"] {
+		signature(&t.Target, res.Load.Signed, a.yes, a.not)
+	}
+	if a.passed["early_mod_check"] {
 		switch {
-		case req.Flags&compat.IgnoreVermagic != 0:
-			not("vermagic", "it is passed over, as asked")
+		case a.req.Flags&compat.IgnoreVermagic != 0:
+			a.not("vermagic", "it is passed over, as asked")
 		case t.Vermagic == "":
-			not("vermagic", "the kernel's is not known")
+			a.not("vermagic", "the kernel's is not known")
 		default:
-			yes("vermagic")
+			a.yes("vermagic")
 		}
 		if t.Struct.Size != 0 {
-			yes("struct module")
+			a.yes("struct module")
 		} else {
-			not("struct module", "the kernel's size of it is not known")
+			a.not("struct module", "the kernel's size of it is not known")
 		}
-		yes("licence")
+		a.yes("licence")
 	}
-	if passed["layout_and_allocate"] {
-		yes("layout")
+	if a.passed["layout_and_allocate"] {
+		a.yes("layout")
 	}
-	if reached["percpu_modalloc"] && !passed["percpu_modalloc"] {
-		yes("per-CPU memory")
+	if a.reached["percpu_modalloc"] && !a.passed["percpu_modalloc"] {
+		a.yes("per-CPU memory")
 	}
 	if p := res.Percpu; p != nil {
 		switch {
 		case p.Taken > 0:
-			yes("per-CPU memory")
+			a.yes("per-CPU memory")
 		case p.Reserve == 0:
-			not("per-CPU memory", "nothing is kept for modules on this machine")
+			a.not("per-CPU memory", "nothing is kept for modules on this machine")
 		default:
-			not("per-CPU memory of all modules together", "each is taken to have the reserve for itself")
+			a.not("per-CPU memory of all modules together", "each is taken to have the reserve for itself")
 		}
 	}
-	unknown := t.NoExports && t.Learned == nil && t.Granted != nil
-	if reached["simplify_symbols"] {
-		switch {
-		case unknown:
-			not(count(res.Kernel, "symbol")+" of the kernel", "what it exports is not known")
-			if n := res.Imports - res.Kernel - len(res.Weak); n > 0 && res.Errno == 0 {
-				yes("%s of modules", count(n, "symbol"))
-			}
-		default:
-			yes("%s", count(res.Imports-r.Unknown, "symbol"))
-			if r.Unknown > 0 {
-				not(count(r.Unknown, "symbol")+" more", "the evidence tells nothing of them")
-			}
-		}
-		switch versions := c.VersionsFormat(); {
-		case req.Flags&compat.IgnoreModVersions != 0:
-			not("CRCs", "they are passed over, as asked")
-		case versions == "none":
-			not("CRCs", "the module has none")
-		case res.CRCs > 0:
-			yes("%s", count(res.CRCs, "CRC"))
-		case unknown || !t.ModVersions:
-			not("CRCs", "the kernel's are not known; --symvers tells them")
-		default:
-			yes("0 CRCs")
-		}
-		yes("namespaces")
-	}
-	if reached["apply_relocations"] {
-		yes("%s", count(res.Applied, "relocation"))
-		switch {
-		case res.Made > 0 && res.Made == res.Kernel+res.Asked:
-			not("distances to the kernel", "its symbols' addresses are made up")
-		case res.Made > 0:
-			not("distances to "+count(res.Made, "symbol"), "their addresses are made up")
-		}
-	}
-	if passed["complete_formation"] {
-		yes("%s", count(res.Exported, "export"))
-	}
-	if reached["prepare_coming_module"] && c.F != nil && c.F.Find(".BTF") > 0 {
-		if t.BaseTypes == 0 {
-			not("BTF base", "the kernel's types are not known")
-		} else {
-			yes("BTF")
-		}
-	}
-	if reached["parse_args"] && res.Params != nil {
-		yes("%s", count(len(res.Params.Args), "parameter"))
-	}
-	if reached["mod_sysfs_setup"] && t.Builtin == nil {
-		not("names of built-in modules", "modules.builtin is not known")
-	}
-	if n := len(res.Stages); res.Errno != 0 || res.Undefined != nil {
-		if n > 0 && !passed["do_init_module"] {
-			not("what comes after "+res.Stage, "the kernel stops there")
-		}
-	} else if n > 0 {
-		not("the patching of code", "alternatives, ftrace and static calls are not simulated")
-		if req.HasInit {
-			not("the module's own code", fmt.Sprintf("it is not run; its init function is taken to return %d", req.Init))
-		}
-	}
-	if c.F == nil {
+}
+
+// symbols is what was asked of symbols, their CRCs and namespaces.
+func (a *asked) symbols() {
+	if !a.reached["simplify_symbols"] {
 		return
 	}
-	// The same words as of check.
+	r, t, res := a.r, a.t, a.r.Res
+	switch {
+	case a.unknown:
+		a.not(count(res.Kernel, "symbol")+" of the kernel", "what it exports is not known")
+		if n := res.Imports - res.Kernel - len(res.Weak); n > 0 && res.Errno == 0 {
+			a.yes("%s of modules", count(n, "symbol"))
+		}
+	default:
+		a.yes("%s", count(res.Imports-r.Unknown, "symbol"))
+		if r.Unknown > 0 {
+			a.not(count(r.Unknown, "symbol")+" more", "the evidence tells nothing of them")
+		}
+	}
+	switch versions := res.Load.VersionsFormat(); {
+	case a.req.Flags&compat.IgnoreModVersions != 0:
+		a.not("CRCs", "they are passed over, as asked")
+	case versions == "none":
+		a.not("CRCs", "the module has none")
+	case res.CRCs > 0:
+		a.yes("%s", count(res.CRCs, "CRC"))
+	case a.unknown || !t.ModVersions:
+		a.not("CRCs", "the kernel's are not known; --symvers tells them")
+	default:
+		a.yes("0 CRCs")
+	}
+	a.yes("namespaces")
+}
+
+// late is what stands behind the symbols.
+func (a *asked) late() {
+	t, req, res, c := a.t, a.req, a.r.Res, a.r.Res.Load
+	if a.reached["apply_relocations"] {
+		a.yes("%s", count(res.Applied, "relocation"))
+		switch {
+		case res.Made > 0 && res.Made == res.Kernel+res.Asked:
+			a.not("distances to the kernel", "its symbols' addresses are made up")
+		case res.Made > 0:
+			a.not("distances to "+count(res.Made, "symbol"), "their addresses are made up")
+		}
+	}
+	if a.passed["complete_formation"] {
+		a.yes("%s", count(res.Exported, "export"))
+	}
+	if a.reached["prepare_coming_module"] && c.F != nil && c.F.Find(".BTF") > 0 {
+		if t.BaseTypes == 0 {
+			a.not("BTF base", "the kernel's types are not known")
+		} else {
+			a.yes("BTF")
+		}
+	}
+	if a.reached["parse_args"] && res.Params != nil {
+		a.yes("%s", count(len(res.Params.Args), "parameter"))
+	}
+	if a.reached["mod_sysfs_setup"] && t.Builtin == nil {
+		a.not("names of built-in modules", "modules.builtin is not known")
+	}
+	if n := len(res.Stages); res.Errno != 0 || res.Undefined != nil {
+		if n > 0 && !a.passed["do_init_module"] {
+			a.not("what comes after "+res.Stage, "the kernel stops there")
+		}
+	} else if n > 0 {
+		a.not("the patching of code", "alternatives, ftrace and static calls are not simulated")
+		if req.HasInit {
+			a.not("the module's own code", fmt.Sprintf("it is not run; its init function is taken to return %d", req.Init))
+		}
+	}
+}
+
+// explain gives findings the same words as those of check have, and returns how the CRCs differ.
+func (a *asked) explain() pattern {
+	r, t, res := a.r, a.t, a.r.Res
+	s := &Session{T: t}
 	differ := pattern{owners: map[string]int{}}
 	for i := range r.Findings {
 		f := &r.Findings[i]
@@ -160,24 +196,30 @@ func Simulated(r *report.Simulation, t *target.Target, req *sim.Request) {
 			s.explain(f, &compat.Import{Name: f.Where.Symbol}, &t.Target)
 		}
 	}
-	note(differ.text(res.CRCs, res.Differ))
-	note(trimmed(t, r.Findings, res.Imports))
-	note(gplOnly(r.Findings, c.License()))
+	return differ
+}
+
+// notes are about the load as a whole.
+func (a *asked) notes(differ pattern) {
+	r, t, res, c := a.r, a.t, a.r.Res, a.r.Res.Load
+	a.note(differ.text(res.CRCs, res.Differ))
+	a.note(trimmed(t, r.Findings, res.Imports))
+	a.note(gplOnly(r.Findings, c.License()))
 	switch n := len(res.Weak); {
-	case n == 1 && unknown:
-		note(res.Weak[0] + " is weak and stays 0: nothing says that the kernel has it, the module has no version of it")
+	case n == 1 && a.unknown:
+		a.note(res.Weak[0] + " is weak and stays 0: nothing says that the kernel has it, the module has no version of it")
 	case n == 1:
-		note(res.Weak[0] + " is weak and stays 0: nothing provides it")
-	case n > 1 && unknown:
-		note(fmt.Sprintf("%d weak symbols stay 0: nothing says that the kernel has them, the module has no versions of them: %s", n, report.Few(res.Weak, n)))
+		a.note(res.Weak[0] + " is weak and stays 0: nothing provides it")
+	case n > 1 && a.unknown:
+		a.note(fmt.Sprintf("%d weak symbols stay 0: nothing says that the kernel has them, the module has no versions of them: %s", n, report.Few(res.Weak, n)))
 	case n > 1:
-		note(fmt.Sprintf("%d weak symbols stay 0: nothing provides them: %s", n, report.Few(res.Weak, n)))
+		a.note(fmt.Sprintf("%d weak symbols stay 0: nothing provides them: %s", n, report.Few(res.Weak, n)))
 	}
 	if lacksVersions(c.VersionsFormat(), c.Vermagic()) {
-		note(noVersions)
+		a.note(noVersions)
 	}
 	if p := res.Percpu; p != nil && p.Taken > p.Reserve/4*3 && !p.Exact {
-		note(fmt.Sprintf("modules have %d of the %d bytes that the kernel keeps for their per-CPU data; where these begin is not known (__per_cpu_end tells it), so alignment may cost a little more or less", p.Taken, p.Reserve))
+		a.note(fmt.Sprintf("modules have %d of the %d bytes that the kernel keeps for their per-CPU data; where these begin is not known (__per_cpu_end tells it), so alignment may cost a little more or less", p.Taken, p.Reserve))
 	}
 }
 
