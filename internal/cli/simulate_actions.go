@@ -128,7 +128,7 @@ func (s *simulation) dependencies(path string, have []action) []action {
 	if s.t.Tree == nil {
 		return nil
 	}
-	for _, p := range s.t.Tree.Before(path) {
+	for _, p := range s.t.Tree.Before(path, s.limit) {
 		known := false
 		for _, a := range append(have, list...) {
 			known = known || a.path == p

@@ -30,6 +30,7 @@ type learned struct {
 	crcs             map[string]wanted
 	names            []byte // of what it uses, with NULs between
 	plain            []byte // the file, unpacked, where it is kept
+	stored           []byte // the file as it stands in a package, where it may be loaded
 	packedSize       uint64
 	intree           bool
 }

@@ -159,11 +159,12 @@ func splitModules(name string) (release, rest string) {
 	return release, rest
 }
 
+// mostStored is how many bytes of packages' modules are kept for loading them.
+const mostStored = 1 << 30
+
 // packagesOf reads packages, each once, and uses what is in them.
 func (b *Builder) packagesOf(list []archive) error {
-	if b.Link {
-		return fmt.Errorf("%s: the modules of a package are no files here, so that they cannot be loaded: unpack it (dpkg-deb -x) and give the directory", list[0].path)
-	}
+	b.left.Store(mostStored)
 	f := &found{seen: map[string]string{}}
 	type useless struct{ path, text string }
 	var none []useless
@@ -256,7 +257,9 @@ func (b *Builder) readPackage(a archive, f *found) (*deb.Package, error) {
 		wg.Go(func() {
 			pool := &source.Buffers{}
 			for j := range jobs {
+				stored := j.at.stored
 				*j.at = *b.packedModule(j.at.path, j.data, pool, j.offsets)
+				j.at.stored = stored
 				free <- j.data
 			}
 		})
@@ -278,6 +281,12 @@ func (b *Builder) readPackage(a archive, f *found) (*deb.Package, error) {
 				return err
 			}
 			l := &learned{path: a.path + ": " + x.Name}
+			if b.Link {
+				if b.left.Add(-int64(len(data))) < 0 {
+					return fmt.Errorf("its modules have more than the %d MiB that are kept for loading them: unpack it (dpkg-deb -x) and give the directory", mostStored>>20)
+				}
+				l.stored = bytes.Clone(data)
+			}
 			f.modules = append(f.modules, l)
 			jobs <- job{l, data, sampled(modules)}
 			modules++
@@ -328,7 +337,7 @@ func (b *Builder) packedModule(path string, data []byte, pool *source.Buffers, o
 		return &learned{path: path, err: err}
 	}
 	defer src.Close()
-	return learnFrom(path, src, true, offsets, false)
+	return learnFrom(path, src, true, offsets, b.Link)
 }
 
 // unpacked is a file of a package that is compressed by itself, as it was before.

@@ -105,11 +105,6 @@ func TestPackagesThatAreNoEvidence(t *testing.T) {
 			t.Errorf("%s: got %v, want %q", evidence, err, want)
 		}
 	}
-	tree := New("x", 1<<20, 1)
-	tree.Link = true
-	if err := tree.Against(one); err == nil || !strings.Contains(err.Error(), "dpkg-deb -x") {
-		t.Errorf("modules that are to be loaded: got %v", err)
-	}
 }
 
 func TestConflictsSayWhoWonAndWhy(t *testing.T) {

@@ -28,15 +28,24 @@ type Tree struct {
 	paths map[string]string   // of files by module name
 	list  []string            // all files, in the order of the walk
 	needs map[string][]string // by path: the files whose symbols a module uses
+	owner map[string]string   // by symbol: the file that exports it
 	kept  map[string]*learned // by path: those whose bytes are kept
 }
 
-// Open opens a file as source.Open does. For one of the tree, bytes that were kept serve the first time.
+// Open opens a file as source.Open does. For one of the tree, bytes that were kept serve the first time, those of a package always.
 func (t *Tree) Open(path string, o source.Options) (*source.Input, error) {
 	if t == nil || t.kept[path] == nil {
 		return source.Open(path, o)
 	}
 	l := t.kept[path]
+	if l.stored != nil {
+		o.Stdin = bytes.NewReader(l.stored)
+		in, err := source.Open("-", o)
+		if in != nil {
+			in.Path = path
+		}
+		return in, err
+	}
 	delete(t.kept, path)
 	return source.Kept(path, l.packed, l.packedSize, l.plain), nil
 }
@@ -47,12 +56,16 @@ func (t *Tree) Path(name string) string { return t.paths[strings.ReplaceAll(name
 // Names are the names of the tree's modules, in no order.
 func (t *Tree) Names() []string { return slices.Collect(maps.Keys(t.paths)) }
 
-// Before are the files that have to be loaded before one, by symbols, each after what it needs itself.
-func (t *Tree) Before(path string) []string {
-	if _, ok := t.needs[path]; !ok {
-		if p := t.paths[module.NameOfFile(path)]; p != "" {
-			path = p
+// Before are the files that have to be loaded before one, by symbols, each after what it needs itself. The file need not be one of the tree:
+// then it is read, limit bytes at the most; where that fails, nothing is known.
+func (t *Tree) Before(path string, limit uint64) []string {
+	if !slices.Contains(t.list, path) && path != "-" {
+		src, err := source.Open(path, source.Options{MaxSize: limit, Partial: true})
+		if err != nil {
+			return nil // loading it says why
 		}
+		defer src.Close()
+		t.needs[path] = t.owners(learnFrom(path, src, false, false, true))
 	}
 	list := postorder(nil, path, map[string]bool{}, t.direct)
 	return list[:len(list)-1] // without itself
@@ -84,34 +97,38 @@ func postorder(list []string, at string, seen map[string]bool, direct func(strin
 
 // link finds out which modules need which.
 func (t *Tree) link(list []*learned) {
-	t.paths, t.needs, t.kept = map[string]string{}, map[string][]string{}, map[string]*learned{}
-	owner := map[string]string{}
+	t.paths, t.needs, t.kept, t.owner = map[string]string{}, map[string][]string{}, map[string]*learned{}, map[string]string{}
 	for _, l := range list {
 		t.list = append(t.list, l.path)
-		if l.plain != nil {
+		if l.plain != nil || l.stored != nil {
 			t.kept[l.path] = l
 		}
 		if _, ok := t.paths[l.name]; !ok {
 			t.paths[l.name] = l.path
 		}
 		for i := range l.exports {
-			if n := string(l.exports[i].Name); owner[n] == "" {
-				owner[n] = l.path
+			if n := string(l.exports[i].Name); t.owner[n] == "" {
+				t.owner[n] = l.path
 			}
 		}
 	}
 	for _, l := range list {
-		var needs []string
-		for name := range bytes.SplitSeq(l.names, []byte{0}) {
-			if o := owner[string(name)]; o != "" && o != l.path && !slices.Contains(needs, o) {
-				needs = append(needs, o)
-			}
-		}
-		slices.Sort(needs)
-		if len(needs) > 0 {
+		if needs := t.owners(l); len(needs) > 0 {
 			t.needs[l.path] = needs
 		}
 	}
+}
+
+// owners are the files whose symbols a module uses, sorted.
+func (t *Tree) owners(l *learned) []string {
+	var needs []string
+	for name := range bytes.SplitSeq(l.names, []byte{0}) {
+		if o := t.owner[string(name)]; o != "" && o != l.path && !slices.Contains(needs, o) {
+			needs = append(needs, o)
+		}
+	}
+	slices.Sort(needs)
+	return needs
 }
 
 // tree notes a directory of modules; what its modules say is read when all other evidence is in.
