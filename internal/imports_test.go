@@ -12,7 +12,7 @@ import (
 // layers holds docs/architecture.md's table: a package imports only packages of a lower layer.
 var layers = map[string]int{
 	"bin": 0, "kver": 0, "render": 0, "arch": 0,
-	"btf": 0, "diag": 1, "source": 1, "elf": 1,
+	"btf": 1, "diag": 1, "source": 1, "elf": 1,
 	"ksymtab": 2, "versions": 2, "modinfo": 2, "params": 2, "sig": 2, "symvers": 2, "recording": 3, "reloc": 2, "thismod": 2, "modtree": 2, "deb": 2,
 	"kimage": 3, "module": 3,
 	"compat": 4,

@@ -1,10 +1,14 @@
-// Package btf looks at BTF as far as the module loader's checks go: the header, how many types there are, and which of a base they
-// refer to.
+// Package btf has the module loader's view of BTF: the header, how many types there are, which of a base they refer to, and the verifier's checks
+// of each type.
 //
 // Source: Documentation/bpf/btf.rst.
 package btf
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+
+	"kotool/internal/kver"
+)
 
 func order(big bool) binary.ByteOrder {
 	if big {
@@ -13,49 +17,104 @@ func order(big bool) binary.ByteOrder {
 	return binary.LittleEndian
 }
 
-// headerSize is sizeof(struct btf_header) without what later versions may add, bytes.
-const headerSize = 24
+// headerSize is sizeof(struct btf_header) without what later versions may add, longSize with the place of the layouts (7.1). Bytes.
+const (
+	headerSize = 24
+	longSize   = 32
+)
 
-// Header is the kernel's check of the header: its word for what is wrong, "" for nothing.
-//
-// Source: kernel/bpf/btf.c: btf_parse_hdr.
-func Header(b []byte, big bool) string {
-	o := order(big)
-	if len(b) < 8 {
-		return "hdr_len not found"
+// layouts is when the header got a third part: what types of each kind look like. Source: include/uapi/linux/btf.h: struct btf_layout.
+var layouts = kver.Since(7, 1)
+
+// known is how much of a header a kernel version knows, bytes.
+func known(v kver.Version) uint32 {
+	if in(layouts, v) {
+		return longSize
 	}
-	n := o.Uint32(b[4:])
-	switch {
-	case uint64(len(b)) < uint64(n):
-		return "btf_header not found"
-	case o.Uint16(b) != 0xeb9f:
-		return "Invalid magic"
-	case b[2] != 1:
-		return "Unsupported version"
-	case b[3] != 0:
-		return "Unsupported flags"
-	case n < headerSize || len(b) < headerSize:
-		return "btf_header not found"
-	}
-	return ""
+	return headerSize
 }
 
-// Sections is the kernel's check of where types and strings lie behind a header that is in order, in size bytes: its word for what is wrong, "" for
-// nothing. b has the header at least. Longer headers, which name further parts, are not judged.
+// in is whether version v is in a range; the zero version is the newest.
+func in(r kver.Range, v kver.Version) bool {
+	if v.IsZero() {
+		return r.Until.IsZero()
+	}
+	return r.Has(v)
+}
+
+// Header is struct btf_header: where types and strings lie behind its end, bytes.
+type Header struct {
+	Len              uint32
+	TypeOff, TypeLen uint32
+	StrOff, StrLen   uint32
+}
+
+// part is a part of the data by its place.
+type part struct{ off, len uint32 }
+
+// ReadHeader is the kernel's check of the header of size bytes of BTF, and of where its parts lie. b has the header at least. split says that the
+// types count on from a base. The refusal is nil where all is in order.
 //
-// Source: kernel/bpf/btf.c: btf_check_sec_info, btf_parse_str_sec.
-func Sections(b []byte, size uint64, big bool) string {
-	o := order(big)
-	if len(b) < headerSize || o.Uint32(b[4:]) != headerSize {
-		return ""
+// Source: kernel/bpf/btf.c: btf_parse_hdr, btf_check_sec_info, and the first check of btf_parse_str_sec.
+func ReadHeader(b []byte, size uint64, split bool, v kver.Version, big bool) (Header, *Refusal) {
+	o, long := order(big), known(v)
+	var h Header
+	if size < 8 || len(b) < 8 {
+		return h, refuse(einval, "hdr_len not found")
 	}
-	type part struct{ off, len uint32 }
-	types, strs := part{o.Uint32(b[8:]), o.Uint32(b[12:])}, part{o.Uint32(b[16:]), o.Uint32(b[20:])}
-	parts := [2]part{types, strs}
-	if d := int32(strs.off - types.off); d < 0 || d == 0 && int32(strs.len-types.len) < 0 {
-		parts = [2]part{strs, types}
+	n := o.Uint32(b[4:])
+	if size < uint64(n) || uint64(len(b)) < uint64(n) {
+		return h, refuse(einval, "btf_header not found")
 	}
-	total, want := uint32(0), uint32(size)-headerSize
+	if n > long {
+		for _, c := range b[long:n] {
+			if c != 0 {
+				return h, refuse(e2big, "Unsupported btf_header")
+			}
+		}
+	}
+	// What a short header lacks is zero, its own length too.
+	var raw [longSize]byte
+	copy(raw[:long], b[:n])
+	h = Header{Len: o.Uint32(raw[4:]), TypeOff: o.Uint32(raw[8:]), TypeLen: o.Uint32(raw[12:]), StrOff: o.Uint32(raw[16:]), StrLen: o.Uint32(raw[20:])}
+	switch {
+	case o.Uint16(raw[:]) != 0xeb9f:
+		return h, refuse(einval, "Invalid magic")
+	case raw[2] != 1:
+		return h, refuse(enotsupp, "Unsupported version")
+	case raw[3] != 0:
+		return h, refuse(enotsupp, "Unsupported flags")
+	case !split && size == uint64(h.Len):
+		return h, refuse(einval, "No data")
+	}
+	parts := [3]part{{h.TypeOff, h.TypeLen}, {h.StrOff, h.StrLen}, {o.Uint32(raw[24:]), o.Uint32(raw[28:])}}
+	list := parts[:]
+	if h.Len < long || parts[2].len == 0 || long < longSize {
+		list = parts[:2]
+	}
+	if word := tiled(list, uint32(size)-h.Len); word != "" {
+		return h, refuse(einval, "%s", word)
+	}
+	if (h.Len < long || long < longSize) && uint64(h.Len)+uint64(h.StrOff)+uint64(h.StrLen) != size {
+		return h, refuse(einval, "String section is not at the end")
+	}
+	return h, nil
+}
+
+// tiled is the word for parts that do not lie one behind the other and fill want bytes, "" where they do. It sorts them, as 32-bit differences go.
+//
+// Source: kernel/bpf/btf.c: btf_check_sec_info, btf_sec_info_cmp.
+func tiled(parts []part, want uint32) string {
+	for i := 1; i < len(parts); i++ {
+		for k := i; k > 0; k-- {
+			d := int32(parts[k].off - parts[k-1].off)
+			if d > 0 || d == 0 && int32(parts[k].len-parts[k-1].len) >= 0 {
+				break
+			}
+			parts[k], parts[k-1] = parts[k-1], parts[k]
+		}
+	}
+	total := uint32(0)
 	for _, p := range parts {
 		switch {
 		case want < p.off:
@@ -72,92 +131,48 @@ func Sections(b []byte, size uint64, big bool) string {
 	if want != total {
 		return "Unsupported section found"
 	}
-	if uint64(headerSize)+uint64(strs.off)+uint64(strs.len) != size {
-		return "String section is not at the end"
-	}
 	return ""
 }
 
-// Count is the number of a kernel's types, void included; 0 where b is no BTF that can be read.
-func Count(b []byte, big bool) uint32 {
-	own, _, ok := Refs(b, big)
-	if !ok {
-		return 0
+// typesOf are the bytes of the types, where a header of sorts says so and they are there; they need not be in order.
+func typesOf(b []byte, big bool) []byte {
+	o := order(big)
+	if len(b) < headerSize || o.Uint16(b) != 0xeb9f || b[2] != 1 || b[3] != 0 || o.Uint32(b[4:]) < headerSize {
+		return nil
 	}
-	return own + 1
-}
-
-// Kinds of types. Source: include/uapi/linux/btf.h.
-const (
-	kindInt = 1 + iota
-	kindPtr
-	kindArray
-	kindStruct
-	kindUnion
-	kindEnum
-	kindFwd
-	kindTypedef
-	kindVolatile
-	kindConst
-	kindRestrict
-	kindFunc
-	kindFuncProto
-	kindVar
-	kindDatasec
-	kindFloat
-	kindDeclTag
-	kindTypeTag
-	kindEnum64
-)
-
-// shape is what follows the twelve bytes of a type: fixed bytes, and a record a member. ref and those at refs are ids of types.
-type shape struct {
-	ref    bool // size_or_type is an id
-	fixed  int
-	member int
-	refs   []int // offsets of ids in a member, or in the fixed part where there are no members
-}
-
-var shapes = [...]shape{
-	kindInt: {fixed: 4}, kindPtr: {ref: true}, kindArray: {fixed: 12, refs: []int{0, 4}}, kindStruct: {member: 12, refs: []int{4}},
-	kindUnion: {member: 12, refs: []int{4}}, kindEnum: {member: 8}, kindFwd: {}, kindTypedef: {ref: true}, kindVolatile: {ref: true},
-	kindConst: {ref: true}, kindRestrict: {ref: true}, kindFunc: {ref: true}, kindFuncProto: {ref: true, member: 8, refs: []int{4}},
-	kindVar: {ref: true, fixed: 4}, kindDatasec: {member: 12, refs: []int{0}}, kindFloat: {}, kindDeclTag: {ref: true, fixed: 4},
-	kindTypeTag: {ref: true}, kindEnum64: {member: 12},
+	start, size := uint64(o.Uint32(b[4:]))+uint64(o.Uint32(b[8:])), uint64(o.Uint32(b[12:]))
+	if start > uint64(len(b)) || size > uint64(len(b))-start {
+		return nil
+	}
+	return b[start : start+size]
 }
 
 // Refs counts the types in b and finds the highest id that they refer to. ok is false where the types cannot be followed to the end.
 func Refs(b []byte, big bool) (own, highest uint32, ok bool) {
-	if Header(b, big) != "" {
+	o, t := order(big), typesOf(b, big)
+	if t == nil {
 		return 0, 0, false
 	}
-	o := order(big)
-	start := uint64(o.Uint32(b[4:])) + uint64(o.Uint32(b[8:]))
-	size := uint64(o.Uint32(b[12:]))
-	if start > uint64(len(b)) || size > uint64(len(b))-start {
-		return 0, 0, false
-	}
-	t := b[start : start+size]
-	for len(t) >= 12 {
+	for len(t) >= typeSize {
 		info, ref := o.Uint32(t[4:]), o.Uint32(t[8:])
-		kind, n := int(info>>24&0x1f), int(info&0xffff)
-		if kind == 0 || kind >= len(shapes) {
+		kind, n := int(info>>24&0x7f), int(info&0xffffff) // what versions before 7.2 do not use is zero
+		if kind == 0 || kind >= len(kinds) {
 			return own, highest, false
 		}
-		s := &shapes[kind]
-		if s.ref {
+		k := &kinds[kind]
+		if k.ref {
 			highest = max(highest, ref)
 		}
-		t = t[12:]
-		if s.member == 0 {
+		t = t[typeSize:]
+		if k.member == 0 {
 			n = 1
 		}
-		step := s.fixed + s.member
+		step := k.fixed + k.member
 		if step*n > len(t) {
 			return own, highest, false
 		}
 		for range n {
-			for _, at := range s.refs {
+			for _, at := range k.refs {
 				highest = max(highest, o.Uint32(t[at:]))
 			}
 			t = t[step:]

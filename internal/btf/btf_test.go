@@ -3,6 +3,8 @@ package btf
 import (
 	"encoding/binary"
 	"testing"
+
+	"kotool/internal/kver"
 )
 
 // build makes BTF of types that are given as words.
@@ -43,8 +45,8 @@ func TestTypesAreCountedAndFollowed(t *testing.T) {
 			}
 		}
 	}
-	if n := Count(build(false, 1, kindInt<<24, 4, 32), false); n != 2 {
-		t.Errorf("void and one type: got %d", n)
+	if b := ReadBase(build(false, 1, kindInt<<24, 4, 32), false); b == nil || b.Types != 2 {
+		t.Errorf("void and one type: got %+v", b)
 	}
 }
 
@@ -55,14 +57,40 @@ func TestHeaderErrorsAreTheKernelsWords(t *testing.T) {
 		b[off] = v
 		return b
 	}
+	long := func(n int, at int, v byte) []byte {
+		b := append(append([]byte(nil), good...), make([]byte, n-len(good))...)
+		b[4], b[at] = byte(n), v
+		return b
+	}
+	old, with := kver.V(7, 0), kver.V(7, 1)
 	for _, c := range []struct {
-		b    []byte
-		want string
-	}{{good, ""}, {good[:7], "hdr_len not found"}, {good[:20], "btf_header not found"}, {edit(0, 0), "Invalid magic"}, {edit(2, 2), "Unsupported version"},
-		{edit(3, 1), "Unsupported flags"}, {edit(4, 20), "btf_header not found"}} {
-		if got := Header(c.b, false); got != c.want {
-			t.Errorf("%x: got %q, want %q", c.b, got, c.want)
+		name  string
+		b     []byte
+		v     kver.Version
+		errno int
+		want  string
+	}{
+		{"in order", good, old, 0, ""},
+		{"no length", good[:7], old, einval, "hdr_len not found"},
+		{"cut", good[:20], old, einval, "btf_header not found"},
+		{"magic", edit(0, 0), old, einval, "Invalid magic"},
+		{"version", edit(2, 2), old, enotsupp, "Unsupported version"},
+		{"flags", edit(3, 1), old, enotsupp, "Unsupported flags"},
+		{"a short header: what it lacks is zero", edit(4, 20), old, einval, "Unsupported section found"},
+		{"a header without a version", edit(4, 2), old, enotsupp, "Unsupported version"},
+		{"no header at all", edit(4, 0), old, einval, "Invalid magic"},
+		{"a longer one of zeros", long(28, 4, 28), old, 0, ""},
+		{"a longer one that says something", long(28, 24, 1), old, e2big, "Unsupported btf_header"},
+		{"the same where layouts are known", long(28, 24, 1), with, 0, ""},
+		{"longer than with layouts", long(36, 32, 1), with, e2big, "Unsupported btf_header"},
+	} {
+		_, r := ReadHeader(c.b, uint64(len(c.b)), true, c.v, false)
+		if r == nil && c.want != "" || r != nil && (r.Reason != c.want || r.Errno != c.errno) {
+			t.Errorf("%s: got %+v, want %q, %d", c.name, r, c.want, c.errno)
 		}
+	}
+	if _, r := ReadHeader(good, headerSize, false, old, false); r == nil || r.Reason != "No data" {
+		t.Errorf("nothing, without a base: got %+v", r)
 	}
 }
 
@@ -95,8 +123,26 @@ func TestSectionsHaveTheKernelsWords(t *testing.T) {
 		for _, v := range []uint32{c.typeOff, c.typeLen, c.strOff, c.strLen} {
 			b = binary.LittleEndian.AppendUint32(b, v)
 		}
-		if got := Sections(b, c.size, false); got != c.want {
-			t.Errorf("%+v: got %q", c, got)
+		_, r := ReadHeader(b, c.size, true, kver.Version{}, false)
+		if r == nil && c.want != "" || r != nil && r.Reason != c.want {
+			t.Errorf("%+v: got %+v", c, r)
+		}
+	}
+}
+
+func TestLayoutsAreAPartSince71(t *testing.T) {
+	b := make([]byte, 32, 64)
+	for at, v := range map[int]uint32{0: 0x0001eb9f, 4: 32, 12: 12, 16: 16, 20: 4, 24: 12, 28: 4} {
+		binary.LittleEndian.PutUint32(b[at:], v)
+	}
+	b = append(b, make([]byte, 20)...)
+	for _, c := range []struct {
+		v    kver.Version
+		want string
+	}{{kver.V(7, 0), "Unsupported btf_header"}, {kver.V(7, 1), ""}, {kver.Version{}, ""}} {
+		_, r := ReadHeader(b, uint64(len(b)), true, c.v, false)
+		if r == nil && c.want != "" || r != nil && r.Reason != c.want {
+			t.Errorf("%v: got %+v", c.v, r)
 		}
 	}
 }

@@ -13,7 +13,6 @@ import (
 
 	"kotool/internal/diag"
 	"kotool/internal/elf"
-	"kotool/internal/elftest"
 	"kotool/internal/kver"
 )
 
@@ -151,58 +150,5 @@ func TestEntry(t *testing.T) {
 		if err != nil || got != c.want || (errno != 0) != (c.want != "") {
 			t.Errorf("%s: got %q %v %v want %q", c.name, got, errno, err, c.want)
 		}
-	}
-}
-
-// btfOf is a .BTF of one type that refers to type number ref.
-func btfOf(ref uint32, big bool) []byte {
-	b := elftest.For(elftest.AMD64)
-	if big {
-		b = elftest.For(elftest.S390X)
-	}
-	o := b.Order()
-	out := make([]byte, 24+12+1)
-	o.PutUint16(out, 0xeb9f)
-	out[2] = 1
-	o.PutUint32(out[4:], 24)
-	o.PutUint32(out[12:], 12) // types
-	o.PutUint32(out[16:], 12) // strings
-	o.PutUint32(out[20:], 1)
-	o.PutUint32(out[24+4:], 2<<24) // a pointer
-	o.PutUint32(out[24+8:], ref)
-	return out
-}
-
-func TestBTF(t *testing.T) {
-	for _, c := range []struct {
-		name    string
-		data    []byte
-		base    uint32
-		options string
-		want    codes
-		doubt   bool
-	}{
-		{"header cut short", []byte{1, 2, 3}, 0, "MODULE_ALLOW_BTF_MISMATCH=n", codes{"", diag.BTF, diag.BTF, diag.BTF}, false},
-		{"header cut short, and the kernel forgives", []byte{1, 2, 3}, 0, "MODULE_ALLOW_BTF_MISMATCH=y", codes{}, false},
-		{"header cut short, and whether it forgives is not known", []byte{1, 2, 3}, 0, "", codes{"", diag.BTF, diag.BTF, diag.BTF}, true},
-		{"no types of the kernel are known", btfOf(70000, false), 0, "", codes{}, false},
-		{"a type of the kernel", btfOf(999, false), 1000, "", codes{}, false},
-		{"its own type", btfOf(1000, false), 1000, "", codes{}, false},
-		{"a type of a larger kernel", btfOf(1001, false), 1000, "MODULE_ALLOW_BTF_MISMATCH=n", codes{"", diag.BTFBase, diag.BTFBase, diag.BTFBase}, false},
-		{"the kernel has no BTF of modules", btfOf(1001, false), 1000, "DEBUG_INFO_BTF_MODULES=n", codes{}, false},
-		{"empty", nil, 1000, "", codes{}, false},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			b := sample()
-			b.Progbits(".BTF", 0, c.data)
-			for i, v := range eras {
-				tg := config(kernel(v), c.options)
-				tg.BaseTypes = c.base
-				got, p := verdict(t, tg, b.Bytes())
-				if got != c.want[i] || p.Doubt != (c.doubt && got != "") {
-					t.Errorf("%v: got %q (doubt %v) want %q", v, got, p.Doubt, c.want[i])
-				}
-			}
-		})
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"kotool/internal/arch"
+	"kotool/internal/btf"
 	"kotool/internal/kver"
 	"kotool/internal/sig"
 	"kotool/internal/symvers"
@@ -93,6 +94,8 @@ type Target struct {
 	Keys []*sig.Certificate
 	// BaseTypes is the number of types in the kernel's BTF; 0: not known.
 	BaseTypes uint32
+	// Base is what the types of modules count on from; nil: not known.
+	Base      *btf.Base
 	Blacklist []string // module_blacklist=
 	// InSysfs names what /sys/module has besides loaded modules: built-in modules; nil: not known.
 	InSysfs func(name string) bool

@@ -314,7 +314,8 @@ func loading() []Entry {
 			Args:    "module, highest type it refers to, own types, base types it needs, the kernel's types",
 			Message: "the BTF names types up to %[2]d, and has %[3]d of its own: its base had %[4]d types at least, this vmlinux has %[5]d: it was built against another vmlinux",
 			Dmesg:   always("failed to validate module [%[1]s] BTF: -22"), Hint: "strip the section (objcopy -R .BTF), or build against the vmlinux of this kernel",
-			Why: "Module BTF is split: it counts on from the types of the vmlinux it was built with. The kernel refuses it unless CONFIG_MODULE_ALLOW_BTF_MISMATCH is set."},
+			Why: "Module BTF is split: it counts on from the types and strings of the vmlinux it was built with. What does not fit the kernel notices by names that are none and, from 5.19 on, " +
+				"by a typedef or qualifier of a type that is not there; then it refuses the module, unless CONFIG_MODULE_ALLOW_BTF_MISMATCH is set. What else refers to missing types it lets pass."},
 		{Code: Param, Severity: Error, Errno: EINVAL, Stage: "parse_args", Step: "k8", Source: "kernel/params.c: parse_args", Title: "a parameter's value is refused",
 			Args: "text, module, value, parameter", Message: "%[1]s", Dmesg: always("%[2]s: `%[3]s' invalid for parameter `%[4]s'")},
 		{Code: ParamUnknown, Severity: Warning, Stage: "parse_args", Step: "k8", Source: main("unknown_module_param_cb"), Title: "a parameter that the module does not have", Args: "module, parameter",

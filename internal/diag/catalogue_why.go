@@ -121,7 +121,7 @@ var prose = []struct {
 	{RelocPlace, whyEdited, ""},
 	{RelocOther, "Mostly objects of another code model, or assembly that the machine's loader has no answer for.", "build it with the kernel's own flags (kbuild)"},
 
-	{BTF, "The .BTF section was damaged or cut by a tool. Where CONFIG_MODULE_ALLOW_BTF_MISMATCH is set the kernel says so and goes on.", ""},
+	{BTF, "The .BTF section was damaged or cut by a tool; or the module was built against another vmlinux, in whose strings its names lie elsewhere, which shows as an invalid name. Where CONFIG_MODULE_ALLOW_BTF_MISMATCH is set the kernel says so and goes on.", ""},
 	{Param, whyParam + "Besides EINVAL the answer may be ERANGE (a number too large) or ENOSPC (a text too long).", "see kotool params FILE for the types; options stand in /etc/modprobe.d and on the kernel's command line too"},
 	{ParamUnknown, "A misspelt name, or one that another version of the module has. It comes from the command line, from /etc/modprobe.d, or as NAME.parameter= from the kernel's own. " +
 		"From 3.12 on the kernel ignores it; before, it refused the module with ENOENT.", "see kotool params FILE for the names"},

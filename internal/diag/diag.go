@@ -48,6 +48,7 @@ const (
 	EPERM        Errno = 1
 	ENOENT       Errno = 2
 	EINTR        Errno = 4
+	E2BIG        Errno = 7
 	ENOEXEC      Errno = 8
 	EBADF        Errno = 9
 	EAGAIN       Errno = 11 // EWOULDBLOCK
@@ -63,6 +64,7 @@ const (
 	EROFS        Errno = 30
 	ERANGE       Errno = 34
 	ENOSYS       Errno = 38
+	ELOOP        Errno = 40
 	ENODATA      Errno = 61
 	ENOPKG       Errno = 65
 	EBADMSG      Errno = 74
@@ -70,6 +72,7 @@ const (
 	ETIMEDOUT    Errno = 110
 	ENOKEY       Errno = 126
 	EKEYREJECTED Errno = 129
+	ENOTSUPP     Errno = 524 // the kernel's own: programs have no name for it
 )
 
 var errnoNames = map[Errno]string{
@@ -77,7 +80,7 @@ var errnoNames = map[Errno]string{
 	ENOMEM: "ENOMEM", EACCES: "EACCES", EFAULT: "EFAULT", EBUSY: "EBUSY", EEXIST: "EEXIST", ENODEV: "ENODEV",
 	EINVAL: "EINVAL", EFBIG: "EFBIG", ENOSPC: "ENOSPC", EROFS: "EROFS", ERANGE: "ERANGE", ENOSYS: "ENOSYS",
 	ENODATA: "ENODATA", ENOPKG: "ENOPKG", EBADMSG: "EBADMSG", EOPNOTSUPP: "EOPNOTSUPP", ETIMEDOUT: "ETIMEDOUT",
-	ENOKEY: "ENOKEY", EKEYREJECTED: "EKEYREJECTED",
+	ENOKEY: "ENOKEY", EKEYREJECTED: "EKEYREJECTED", E2BIG: "E2BIG", ELOOP: "ELOOP", ENOTSUPP: "ENOTSUPP",
 }
 
 // Name is "ENOEXEC" for 8; "errno N" for a number that loading never gives; "" for 0.

@@ -230,7 +230,7 @@ func (o *Object) Reloc(section string, i int, typ uint32) uint64 {
 	return o.order.Uint64(e)
 }
 
-// BTF gives the object a .BTF, if need be in the place of .comment: own types, the last of which points to type ref; 0: to void. A distilled
+// BTF gives the object a .BTF, if need be in the place of .comment: own types, the first of which is a constant of type ref; 0: of void. A distilled
 // base (.BTF.base) goes.
 func (o *Object) BTF(own int, ref uint32) {
 	if !slices.Contains(o.Names(), ".BTF") {
@@ -243,9 +243,10 @@ func (o *Object) BTF(own int, ref uint32) {
 	}
 }
 
-// BTF are the bytes of own types: pointers to void, the last one to type ref. Source: Documentation/bpf/btf.rst.
+// BTF are the bytes of own types: pointers to void, and before them a constant of type ref, which the kernel follows. Source:
+// Documentation/bpf/btf.rst.
 func BTF(order binary.ByteOrder, own int, ref uint32) []byte {
-	const header, pointer = 24, 2 << 24
+	const header, pointer, constant = 24, 2 << 24, 10 << 24
 	b := make([]byte, header+12*own+1)
 	order.PutUint16(b, 0xeb9f)
 	b[2] = 1
@@ -257,7 +258,8 @@ func BTF(order binary.ByteOrder, own int, ref uint32) []byte {
 		order.PutUint32(b[header+12*i+4:], pointer)
 	}
 	if own > 0 {
-		order.PutUint32(b[header+12*own-4:], ref)
+		order.PutUint32(b[header+4:], constant)
+		order.PutUint32(b[header+8:], ref)
 	}
 	return b
 }

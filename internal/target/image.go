@@ -51,8 +51,9 @@ func (b *Builder) imageFacts(path string, data []byte, exports bool) error {
 			return err
 		}
 	}
-	if n := btf.Count(img.BTF, img.Arch != nil && img.Arch.BigEndian); n > 0 {
-		b.fact(baseTypes, fmt.Sprintf("%#x", n), path, Kernel)
+	if base := btf.ReadBase(img.BTF, img.Arch != nil && img.Arch.BigEndian); base != nil {
+		b.fact(baseTypes, fmt.Sprintf("%#x", base.Types), path, Kernel)
+		b.bases = append(b.bases, base)
 	}
 	says := []string{img.Kind}
 	if img.Packing != "" && img.Packing != "none" {

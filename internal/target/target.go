@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 
 	"kotool/internal/arch"
+	"kotool/internal/btf"
 	"kotool/internal/compat"
 	"kotool/internal/kimage"
 	"kotool/internal/kver"
@@ -101,6 +102,7 @@ type Builder struct {
 	keys          []*sig.Certificate
 	hasKeys       bool
 	enforce       bool
+	bases         []*btf.Base       // of the images
 	used          map[string]wanted // of a tree whose kernel's exports are known: what its modules use
 }
 
@@ -285,6 +287,12 @@ func (b *Builder) Target() (*Target, error) {
 	}
 	t.Struct = compat.StructModule{Size: number(structSize), Init: number(structInit), Exit: number(structExit)}
 	t.BaseTypes = uint32(number(baseTypes))
+	for _, base := range b.bases {
+		if base.Types == t.BaseTypes {
+			t.Base = base
+			break
+		}
+	}
 	b.settleConfig()
 	b.compareVersion()
 	b.compareConfig(made)
