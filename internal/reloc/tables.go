@@ -3,7 +3,8 @@ package reloc
 import "kotool/internal/kver"
 
 // The relocation types that each machine's module loader takes, by type. Formulas are in the notation of the psABIs:
-// S symbol, A addend, P place, G slot of the GOT, GOT its base, L slot of the PLT, Page(x) x without its low 12 bits.
+// S symbol, A addend, P place, G slot of the GOT, GOT its base, L slot of the PLT, Page(x) x without its low 12 bits, H the place
+// of the high part that a low part belongs to.
 
 // Source: arch/x86/kernel/module.c: __apply_relocate_add.
 var rowsX86_64 = [...]row{
@@ -257,16 +258,16 @@ var rowsLoongArch = [...]row{
 	{typ: 66, size: 4, formula: "S + A - P"},
 	{typ: 71, size: 4, formula: "Page(S + A + 0x800) - Page(P)"},
 	{typ: 72, size: 4, formula: "S + A"},
-	{typ: 73, size: 4, formula: "S + A - P"},
-	{typ: 74, size: 4, formula: "S + A - P"},
+	{typ: 73, size: 4, formula: "S + A - Page(P) - sext32(Page(S + A + 0x800) - Page(P))"},
+	{typ: 74, size: 4, formula: "S + A - Page(P) - sext32(Page(S + A + 0x800) - Page(P))"},
 	{typ: 75, size: 4, formula: "Page(G + 0x800) - Page(P)"},
 	{typ: 76, size: 4, formula: "G"},
 	{typ: 99, size: 4, formula: "S + A - P", since: kver.V(6, 12)},
 	{typ: 109, size: 8, formula: "S + A - P", since: kver.V(6, 12)},
 	{typ: 128, size: 4, formula: "S + A - P", since: kver.V(7, 2)},
-	{typ: 129, size: 4, formula: "S + A - P", since: kver.V(7, 2)},
+	{typ: 129, size: 4, formula: "S + A - H", since: kver.V(7, 2)},
 	{typ: 130, size: 4, formula: "G - P", since: kver.V(7, 2)},
-	{typ: 131, size: 4, formula: "G - P", since: kver.V(7, 2)},
+	{typ: 131, size: 4, formula: "G - H", since: kver.V(7, 2)},
 }
 
 // Source: arch/sparc/kernel/module.c: apply_relocate_add.
@@ -290,7 +291,7 @@ var rowsPARISC32 = [...]row{
 	{typ: 1, size: 4, formula: "S + A"},
 	{typ: 2, size: 4, formula: "L%(S + A)"},
 	{typ: 6, size: 4, formula: "R%(S + A)"},
-	{typ: 9, size: 4, formula: "S + A - P"},
+	{typ: 9, size: 4, formula: "S + A - P - 8"},
 	{typ: 12, size: 4, formula: "S + A - P - 8"},
 	{typ: 18, size: 4, formula: "L%(S + A - DP)"},
 	{typ: 22, size: 4, formula: "R%(S + A - DP)"},
@@ -302,13 +303,13 @@ var rowsPARISC32 = [...]row{
 
 var rowsPARISC64 = [...]row{
 	{typ: 0},
-	{typ: 9, size: 4, formula: "S + A - P"},
+	{typ: 9, size: 4, formula: "S + A - P - 8"},
 	{typ: 26, size: 4, formula: "L%(G)"},
 	{typ: 30, size: 4, formula: "R%(G)"},
 	{typ: 41, size: 4, formula: "S + A"},
 	{typ: 49, size: 4, formula: "S + A"},
 	{typ: 64, size: 8, formula: "fptr(S + A)"},
-	{typ: 72, size: 8, formula: "S + A - P"},
+	{typ: 72, size: 8, formula: "S + A - P - 8"},
 	{typ: 74, size: 4, formula: "S + A - P - 8"},
 	{typ: 80, size: 8, formula: "S + A"},
 }

@@ -41,7 +41,7 @@ func (s *state) blameRange(f *diag.Finding, sec int, r *elf.Rel, where string) {
 		how = ""
 	}
 	f.Message = "the value of the relocation at " + where + " does not fit its field: " + text
-	lo, hi, bounded := reloc.Reach(c.F.Header.Machine, r.Type)
+	lo, hi, bounded := reloc.Reach(c.F.Header.Machine, c.F.Class, r.Type)
 	if bounded {
 		f.Want = fmt.Sprintf("%#x to %#x", lo, hi)
 	}
