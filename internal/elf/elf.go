@@ -7,6 +7,7 @@ package elf
 
 import (
 	"debug/elf"
+	"encoding/binary"
 	"errors"
 	"fmt"
 
@@ -319,6 +320,10 @@ func (f *File) sections(mem *Memory) error {
 	b := table.Bytes()
 	for i := range f.Sections {
 		rec := b[uint64(i)*stride:]
+		if want == shdr64 && !f.Big {
+			f.Sections[i] = plainShdr(i, rec)
+			continue
+		}
 		f.Sections[i] = f.shdr(i, bin.New(rec[:want:want], h.Shoff+uint64(i)*stride, f.Big))
 	}
 	if h.Shstrndx == uint16(elf.SHN_XINDEX) {
@@ -346,6 +351,16 @@ func (f *File) bounds() {
 	}
 	s := &f.Sections[first]
 	f.problem(first, s.Off, "section %d: offset %#x: need %d bytes, have %d (%d such)", first, s.Off, s.Size, size-min(size, s.Off), bad)
+}
+
+// plainShdr is shdr for little-endian ELF64: nearly all.
+func plainShdr(i int, b []byte) Section {
+	_ = b[shdr64-1]
+	return Section{Index: i, NameOff: binary.LittleEndian.Uint32(b), Type: elf.SectionType(binary.LittleEndian.Uint32(b[4:])),
+		Flags: elf.SectionFlag(binary.LittleEndian.Uint64(b[8:])), Addr: binary.LittleEndian.Uint64(b[16:]),
+		Off: binary.LittleEndian.Uint64(b[24:]), Size: binary.LittleEndian.Uint64(b[32:]),
+		Link: binary.LittleEndian.Uint32(b[40:]), Info: binary.LittleEndian.Uint32(b[44:]),
+		Align: binary.LittleEndian.Uint64(b[48:]), Entsize: binary.LittleEndian.Uint64(b[56:])}
 }
 
 func (f *File) shdr(i int, v bin.View) Section {

@@ -194,6 +194,7 @@ func (f *File) RelocSections() []int {
 type Targets struct {
 	Rela bool
 	rels []Rel // by Off; entries of one place in file order
+	next int   // where At found the last one, plus one
 }
 
 // Targets collects the relocations of section i. The zero Targets (no relocations) is valid.
@@ -235,10 +236,16 @@ func (t *Targets) Len() int { return len(t.rels) }
 
 // At returns the first relocation at exactly that offset.
 func (t *Targets) At(off uint64) (Rel, bool) {
+	// Tables are read from their beginning on: it is mostly the one behind the last.
+	if i := t.next; i < len(t.rels) && t.rels[i].Off == off && (i == 0 || t.rels[i-1].Off != off) {
+		t.next = i + 1
+		return t.rels[i], true
+	}
 	i, ok := slices.BinarySearchFunc(t.rels, off, func(r Rel, off uint64) int { return cmp.Compare(r.Off, off) })
 	if !ok {
 		return Rel{}, false
 	}
+	t.next = i + 1
 	return t.rels[i], true
 }
 
