@@ -372,7 +372,7 @@ type checkWorker struct {
 }
 
 // wholeFile is up to which size a module is read at once: relocations and what they change are most of it. In bytes.
-const wholeFile = 4 << 20
+const wholeFile = 16 << 20
 
 // draft reads one module.
 func (o *checkOptions) draft(targets []*compat.Target, w *checkWorker, it input, limit uint64) *draft {

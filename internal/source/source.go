@@ -165,7 +165,14 @@ func (in *Input) regular(f file, size uint64, o Options) error {
 	p := in.pool
 	in.PackedSize = size
 	if o.Partial && size <= o.Whole && size <= o.MaxSize {
-		b := grow(&p.plain, size)
+		if uint64(cap(p.plain)) < size {
+			n := size
+			if cap(p.plain) > 0 {
+				n = o.Whole // there are more files: to grow again and again costs more than memory that is not touched
+			}
+			p.plain = make([]byte, n)
+		}
+		b := p.plain[:size]
 		if err := readAt(f, b, 0); err != nil {
 			return err
 		}
