@@ -49,8 +49,8 @@ diff: ## differences from modinfo, modprobe, readelf and Module.symvers over who
 diff-short: ## the same on a sample
 	KOTOOL_EVERY=40 go test -tags difftest -count=1 -timeout 20m -v ./internal/difftest
 
-e2e: ## real kernels booted in QEMU, against simulate-load: errno, log, addresses, memory (KERNELS, separated as in PATH)
-	go test -tags e2e -count=1 -timeout 120m -v ./internal/e2e
+e2e: ## real kernels booted in QEMU, against simulate-load: errno, log, addresses, memory (KERNELS, separated as in PATH; MACHINE=arm64: only those of it)
+	MACHINE=$(MACHINE) go test -tags e2e -count=1 -timeout 120m -v ./internal/e2e
 
 docs: ## manual pages, completions, docs/commands, docs/findings.md
 	SOURCE_DATE_EPOCH=1767225600 go run ./internal/tools/gendocs

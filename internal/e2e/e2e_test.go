@@ -15,7 +15,8 @@ import (
 
 // The environment of these tests:
 //
-//	KERNELS       directories of unpacked kernels, separated as in PATH
+//	KERNELS       directories of unpacked kernels, or of several such, separated as in PATH
+//	MACHINE       of those the ones of this machine only: arm64, riscv64, s390x, ppc64el, armhf, i386, amd64, ...
 //	RECORDINGS    directories of recordings: these are compared without any boot
 //	E2E_OUT       where recordings are written; else a temporary directory
 //	E2E_CONSOLE   "1" shows what the machines write to their serial ports
@@ -41,15 +42,50 @@ func TestKernels(t *testing.T) {
 	if len(list) == 0 {
 		t.Skip("KERNELS names no kernels: give it directories that bench/fetch-kernel has made")
 	}
-	for _, dir := range list {
+	machine, n := os.Getenv("MACHINE"), 0
+	for _, dir := range kernelsIn(list) {
+		k, err := OpenKernel(dir)
+		if err == nil && machine != "" && k.Machine.Name != machine {
+			continue
+		}
+		n++
 		t.Run(filepath.Base(dir), func(t *testing.T) {
-			k, err := OpenKernel(dir)
 			if err != nil {
 				t.Fatal(err)
 			}
 			compareWithSimulation(t, record(t, k), k.Evidence()...)
 		})
 	}
+	if n == 0 {
+		t.Fatalf("no kernel of %q is in %q", machine, list)
+	}
+}
+
+// kernelsIn are the directories of unpacked kernels: those of the list, and those in them where one holds several.
+func kernelsIn(list []string) []string {
+	var out []string
+	for _, dir := range list {
+		n := len(out)
+		entries, _ := os.ReadDir(dir)
+		for _, e := range entries {
+			if sub := filepath.Join(dir, e.Name()); hasModules(sub) && !hasModules(dir) {
+				out = append(out, sub)
+			}
+		}
+		if len(out) == n {
+			out = append(out, dir)
+		}
+	}
+	return out
+}
+
+func hasModules(dir string) bool {
+	for _, p := range []string{"lib/modules", "usr/lib/modules"} {
+		if _, err := os.Stat(filepath.Join(dir, p)); err == nil {
+			return true
+		}
+	}
+	return false
 }
 
 // record records a kernel, and returns the directory of the recording.
