@@ -166,6 +166,14 @@ func (e *Entries) At(i int) kelf.Rel {
 	return e.own[i]
 }
 
+// raw are the entries' bytes as RelTable.Raw has them, nil where there are none.
+func (e *Entries) raw() []byte {
+	if e.table == nil {
+		return nil
+	}
+	return e.table.Raw()
+}
+
 // batch is how many entries are read at a time. In a large module most of an entry's time is waiting for its place and its symbol: those of a
 // batch are waited for together.
 const batch = 32

@@ -2,10 +2,9 @@ package reloc
 
 import (
 	"cmp"
+	"encoding/binary"
 	"slices"
 	"sort"
-
-	kelf "kotool/internal/elf"
 )
 
 // hi20Pairs finds, for a place-relative low part, the entry of its high part: its symbol is the address of the instruction that has
@@ -33,14 +32,23 @@ func (h *hi20Pairs) fill(b *base, rels *Entries, target int, high [2]uint32) {
 	start := b.Addr(target)
 	sorted, last := true, uint64(0)
 	h.list = slices.Grow(h.list, rels.Len()/4)
-	var buf [batch]kelf.Rel
-	for i := 0; i < rels.Len(); i += batch {
-		some := rels.from(i, rels.Len(), &buf)
-		for k := range some {
-			if r := &some[k]; r.Type == high[0] || r.Type == high[1] {
-				p := b.long(start + r.Off)
-				sorted, last = sorted && last <= p, p
-				h.list = append(h.list, highPart{p, int32(i + k)})
+	add := func(i int, off uint64) {
+		p := b.long(start + off)
+		sorted, last = sorted && last <= p, p
+		h.list = append(h.list, highPart{p, int32(i)})
+	}
+	if raw := rels.raw(); raw != nil {
+		// Only the types have to be looked at.
+		for i := range rels.Len() {
+			e := raw[24*i : 24*i+24 : 24*i+24]
+			if typ := binary.LittleEndian.Uint32(e[8:]); typ == high[0] || typ == high[1] {
+				add(i, binary.LittleEndian.Uint64(e))
+			}
+		}
+	} else {
+		for i := range rels.Len() {
+			if r := rels.At(i); r.Type == high[0] || r.Type == high[1] {
+				add(i, r.Off)
 			}
 		}
 	}
