@@ -154,6 +154,7 @@ func (l *Load) Relocs() (modelled bool) {
 type touches struct {
 	l     *Load
 	small [512]int8 // by type, plus 2: 0 has not been looked up
+	plain [64]uint8 // those of them that usual takes: 4 or 8
 	more  map[uint32]int8
 }
 
@@ -167,35 +168,35 @@ func (t *touches) of(typ uint32) int {
 // usual goes over plain entries of x86 as long as they are what nearly all are: inside the section of size bytes, one behind the other, where
 // content is zero (it is empty where there is none), with a symbol and an addend that nobody need ask about. It returns how many there are.
 func (t *touches) usual(entries, content []byte, size uint64, end *uint64, state []uint8) int {
-	n := len(entries) / 24
-	after := *end
-	for k := range n {
-		e := entries[k*24 : k*24+24 : k*24+24]
-		off, typ, sym := binary.LittleEndian.Uint64(e), binary.LittleEndian.Uint32(e[8:]), binary.LittleEndian.Uint32(e[12:])
-		if typ >= uint32(len(t.small)) || typ == uint32(stdelf.R_X86_64_32) || uint64(sym) >= uint64(len(state)) || state[sym] != symGood ||
-			binary.LittleEndian.Uint64(e[16:])+strange > 2*strange || off < after || off > size {
-			*end = after
-			return k
+	after, k := *end, 0
+	for ; len(entries) >= 24; k++ {
+		e := entries[:24:24]
+		off, info := binary.LittleEndian.Uint64(e), binary.LittleEndian.Uint64(e[8:])
+		typ, sym := uint32(info), info>>32
+		if typ >= uint32(len(t.plain)) || sym >= uint64(len(state)) || state[sym] != symGood || off < after || off > size ||
+			binary.LittleEndian.Uint64(e[16:])+strange > 2*strange {
+			break
 		}
-		w := t.small[typ] - 2
-		var dirty bool
-		switch {
-		case w != 4 && w != 8, uint64(w) > size-off:
-			dirty = true
-		case len(content) == 0:
-		case w == 8:
-			dirty = binary.LittleEndian.Uint64(content[off:]) != 0
-		default:
-			dirty = binary.LittleEndian.Uint32(content[off:]) != 0
+		w := uint64(t.plain[typ])
+		if w == 0 || w > size-off {
+			break
 		}
-		if dirty {
-			*end = after
-			return k
+		if len(content) > 0 {
+			held := uint64(0)
+			if w == 8 {
+				held = binary.LittleEndian.Uint64(content[off:])
+			} else {
+				held = uint64(binary.LittleEndian.Uint32(content[off:]))
+			}
+			if held != 0 {
+				break
+			}
 		}
-		after = off + uint64(w)
+		after = off + w
+		entries = entries[24:]
 	}
 	*end = after
-	return n
+	return k
 }
 
 func (t *touches) lookup(typ uint32) int {
@@ -210,6 +211,9 @@ func (t *touches) lookup(typ uint32) int {
 	}
 	if typ < uint32(len(t.small)) {
 		t.small[typ] = n + 2
+		if typ < uint32(len(t.plain)) && typ != uint32(stdelf.R_X86_64_32) && (n == 4 || n == 8) {
+			t.plain[typ] = uint8(n)
+		}
 	} else {
 		t.more[typ] = n
 	}
