@@ -296,6 +296,9 @@ func (l *riscvLinker) hash(v uint64, bits uint) uint64 {
 // used first last, and so are the places in one.
 func (l *riscvLinker) storeSums() error {
 	list := l.sums.list
+	if len(list) == 0 || l.storeApart() {
+		return nil
+	}
 	first := make([]uint32, uint64(1)<<l.sums.bits) // by bucket: number plus one of its first sum
 	order := make([]uint64, len(list))
 	for i := range list {
@@ -316,47 +319,81 @@ func (l *riscvLinker) storeSums() error {
 	return nil
 }
 
+// storeApart stores sums that nothing can be said of, each behind the one before it: then the order does not show. false: it may, and nothing is
+// stored.
+func (l *riscvLinker) storeApart() bool {
+	list := l.sums.list
+	target := int(list[0].target)
+	content := l.Bytes(target, 0, l.Section(target).Size)
+	end := uint64(0)
+	for i := range list {
+		e := &list[i]
+		size, width := sumField(e.typ)
+		have := uint64(len(content))
+		if size == 0 || !fitsSum(l.signed(e.sum), width) || e.off < end || e.off > have || size > have-e.off {
+			return false
+		}
+		end = e.off + size
+	}
+	for i := range list {
+		e := &list[i]
+		size, width := sumField(e.typ)
+		l.putSum(content[e.off:e.off+size:e.off+size], width, e.sum)
+	}
+	return true
+}
+
+// sumField is the field that a sum is stored in, in bytes and bits; 0: as a ULEB128.
+func sumField(typ uint32) (size uint64, width int) {
+	switch typ {
+	case 52, 53:
+		return 1, 6
+	case 33, 37, 54:
+		return 1, 8
+	case 34, 38, 55:
+		return 2, 16
+	case 35, 39, 56:
+		return 4, 32
+	case 36, 40:
+		return 8, 64
+	}
+	return 0, 0
+}
+
+// fitsSum is the kernel's test of a sum: a negative one passes.
+func fitsSum(sum int64, width int) bool { return width == 64 || sum <= 1<<width-1 }
+
+func (l *riscvLinker) putSum(loc []byte, width int, sum uint64) {
+	switch width {
+	case 6:
+		loc[0] = loc[0]&0xc0 | byte(sum)&0x3f
+	case 8:
+		loc[0] = byte(sum)
+	case 16:
+		l.order.PutUint16(loc, uint16(sum))
+	case 32:
+		l.order.PutUint32(loc, uint32(sum))
+	default:
+		l.order.PutUint64(loc, uint64(l.signed(sum)))
+	}
+}
+
 func (l *riscvLinker) storeOne(e *riscvSum) error {
 	p := place{Rel: &kelf.Rel{Off: e.off, Type: e.typ}, target: int(e.target), P: e.p}
 	sum := l.signed(e.sum)
-	size, width := uint64(0), 0
-	switch e.typ {
-	case 52, 53:
-		size, width = 1, 6
-	case 33, 37, 54:
-		size, width = 1, 8
-	case 34, 38, 55:
-		size, width = 2, 16
-	case 35, 39, 56:
-		size, width = 4, 32
-	case 36, 40:
-		loc, err := l.at(&p, 8)
-		if err == nil {
-			l.order.PutUint64(loc, uint64(sum))
-		}
-		return err
-	default:
+	size, width := sumField(e.typ)
+	if size == 0 {
 		return l.storeULEB(&p, sum)
 	}
-	if sum > 1<<width-1 {
+	if !fitsSum(sum, width) {
 		l.log(levelErr, Overflow, "%s: value %d out of range for %d-bit relocation.", l.Name(), sum, width)
 		return nil
 	}
 	loc, err := l.at(&p, size)
-	if err != nil {
-		return err
+	if err == nil {
+		l.putSum(loc, width, e.sum)
 	}
-	switch {
-	case width == 6:
-		loc[0] = loc[0]&0xc0 | byte(sum)&0x3f
-	case size == 1:
-		loc[0] = byte(sum)
-	case size == 2:
-		l.order.PutUint16(loc, uint16(sum))
-	default:
-		l.order.PutUint32(loc, uint32(sum))
-	}
-	return nil
+	return err
 }
 
 // storeULEB writes as many bytes as the value needs: none for 0. A negative one never ends in the kernel.

@@ -3,6 +3,8 @@ package reloc
 import (
 	"bytes"
 	"encoding/binary"
+	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 
@@ -100,6 +102,38 @@ func TestRISCVSumsArePairedByPlace(t *testing.T) {
 	}
 	if len(img.lines) != 1 || !strings.HasSuffix(img.lines[0], "out of range for 8-bit relocation.") {
 		t.Errorf("got %q, want one line on 8 bits", img.lines)
+	}
+}
+
+// Sums of places that lie apart are stored without the kernel's order, which a ULEB128 brings back: all others are the same.
+func TestRISCVSumsAreTheSameInEitherOrder(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 9))
+	types := [][3]uint32{{34, 38, 2}, {35, 39, 4}, {36, 40, 8}, {33, 37, 1}, {53, 52, 1}} // ADD, SUB; SET6, SUB6
+	for range 200 {
+		var rels []kelf.Rel
+		off := uint64(0)
+		for off < 48 {
+			ty := types[r.IntN(len(types))]
+			off += uint64(r.IntN(3))
+			for _, k := range []int{0, 1} {
+				rels = append(rels, kelf.Rel{Off: off, Sym: 1, Type: ty[k], Addend: int64(r.IntN(60)) - int64(k)*r.Int64N(60)})
+			}
+			off += uint64(ty[2])
+		}
+		run := func(rels []kelf.Rel) []byte {
+			img, l := testRISCV.begin(t, rels...)
+			for i := range img.secs[1].data {
+				img.secs[1].data[i] = byte(i * 37)
+			}
+			img.syms[1].Value = testRISCV.text + 0x200
+			apply(t, img, l)
+			return img.secs[1].data[:60]
+		}
+		got := run(rels)
+		want := run(append(slices.Clone(rels), kelf.Rel{Off: 62, Sym: 1, Type: 60}, kelf.Rel{Off: 62, Sym: 1, Type: 61})) // a ULEB128 of 0, which takes no byte
+		if !bytes.Equal(got, want) {
+			t.Fatalf("%v:\n got % x\nwant % x", rels, got, want)
+		}
 	}
 }
 
