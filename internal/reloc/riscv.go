@@ -55,9 +55,9 @@ func (l *riscvLinker) one(p *place) (diag.Errno, error) {
 	case 2: // 64
 		return 0, l.store(p, 8, v)
 	case 16: // BRANCH
-		return 0, l.insn(p, 0, 0x1fff07f, bType(off))
+		return 0, l.insn(p, 0x1fff07f, bType(off))
 	case 17: // JAL
-		return 0, l.insn(p, 0, 0xfff, jType(off))
+		return 0, l.insn(p, 0xfff, jType(off))
 	case 44: // RVC_BRANCH
 		return 0, l.half(p, 0xe383, cbType(off))
 	case 45: // RVC_JUMP
@@ -66,7 +66,7 @@ func (l *riscvLinker) one(p *place) (diag.Errno, error) {
 		if !l.reaches(off) {
 			return l.unreachable(v), nil
 		}
-		return 0, l.insn(p, 0, 0xfff, hi20(off))
+		return 0, l.insn(p, 0xfff, hi20(off))
 	case 24, 25: // PCREL_LO12_I, PCREL_LO12_S
 		lo, ok, err := l.pair(p)
 		if err != nil {
@@ -77,18 +77,18 @@ func (l *riscvLinker) one(p *place) (diag.Errno, error) {
 			return diag.EINVAL, nil
 		}
 		if p.Type == 24 {
-			return 0, l.insn(p, 0, 0xfffff, lo<<20)
+			return 0, l.insn(p, 0xfffff, lo<<20)
 		}
-		return 0, l.insn(p, 0, 0x1fff07f, sType(lo))
+		return 0, l.insn(p, 0x1fff07f, sType(lo))
 	case 26: // HI20
 		if l.t.RISCV.MedLow {
 			return l.unreachable(v), nil
 		}
-		return 0, l.insn(p, 0, 0xfff, hi20(int64(v)))
+		return 0, l.insn(p, 0xfff, hi20(int64(v)))
 	case 27: // LO12_I
-		return 0, l.insn(p, 0, 0xfffff, uint32(v)<<20)
+		return 0, l.insn(p, 0xfffff, uint32(v)<<20)
 	case 28: // LO12_S
-		return 0, l.insn(p, 0, 0x1fff07f, sType(uint32(v)))
+		return 0, l.insn(p, 0x1fff07f, sType(uint32(v)))
 	case 20: // GOT_HI20
 		if !l.t.RISCV.Sections {
 			l.log(levelErr, MissingSection, "%s: can not generate the GOT entry for symbol = %016x from PC = %s", l.Name(), v, l.ptrval())
@@ -98,7 +98,7 @@ func (l *riscvLinker) one(p *place) (diag.Errno, error) {
 		if err != nil {
 			return 0, err
 		}
-		return 0, l.insn(p, 0, 0xfff, hi20(l.signed(g-p.P)))
+		return 0, l.insn(p, 0xfff, hi20(l.signed(g-p.P)))
 	case 18, 19, 59: // CALL, CALL_PLT, PLT32
 		if p.Type == 59 && !l.t.RISCV.Accumulate {
 			break
@@ -116,10 +116,13 @@ func (l *riscvLinker) one(p *place) (diag.Errno, error) {
 		if p.Type == 59 {
 			return 0, l.store(p, 4, uint64(off))
 		}
-		if err := l.insn(p, 0, 0xfff, hi20(off)); err != nil {
+		loc, err := l.at(p, 8)
+		if err != nil {
 			return 0, err
 		}
-		return 0, l.insn(p, 4, 0xfffff, uint32(off)<<20)
+		l.order.PutUint32(loc, l.order.Uint32(loc)&0xfff|hi20(off)&^0xfff)
+		l.order.PutUint32(loc[4:], l.order.Uint32(loc[4:])&0xfffff|uint32(off)<<20)
+		return 0, nil
 	case 51: // RELAX
 		return 0, nil
 	case 43: // ALIGN
@@ -157,13 +160,12 @@ func (l *riscvLinker) unreachable(v uint64) diag.Errno {
 	return diag.EINVAL
 }
 
-// insn replaces the bits outside of keep of the instruction at P + off.
-func (l *riscvLinker) insn(p *place, off uint64, keep, set uint32) error {
-	loc, err := l.at(p, off+4)
+// insn replaces the bits outside of keep of the instruction at P.
+func (l *riscvLinker) insn(p *place, keep, set uint32) error {
+	loc, err := l.at(p, 4)
 	if err != nil {
 		return err
 	}
-	loc = loc[off:]
 	l.order.PutUint32(loc, l.order.Uint32(loc)&keep|set&^keep)
 	return nil
 }
