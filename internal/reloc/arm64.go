@@ -82,37 +82,26 @@ type arm64Insn struct {
 	check bool // overflow is an error
 }
 
-// insn is the way a type is encoded; ok is false for types that are no such instruction.
-func (l *arm64Linker) insn(typ uint32) (arm64Insn, bool) {
-	switch elf.R_AARCH64(typ) {
-	case elf.R_AARCH64_LD_PREL_LO19, elf.R_AARCH64_CONDBR19:
-		return arm64Insn{opPREL, 2, 19, imm19, true}, true
-	case elf.R_AARCH64_ADR_PREL_LO21:
-		return arm64Insn{opPREL, 0, 21, immADR, true}, true
-	case elf.R_AARCH64_ADR_PREL_PG_HI21:
-		return arm64Insn{opPAGE, 12, 21, immADR, true}, true
-	case elf.R_AARCH64_ADR_PREL_PG_HI21_NC:
-		return arm64Insn{opPAGE, 12, 21, immADR, false}, true
-	case elf.R_AARCH64_ADD_ABS_LO12_NC, elf.R_AARCH64_LDST8_ABS_LO12_NC:
-		return arm64Insn{opABS, 0, 12, imm12, false}, true
-	case elf.R_AARCH64_LDST16_ABS_LO12_NC:
-		return arm64Insn{opABS, 1, 11, imm12, false}, true
-	case elf.R_AARCH64_LDST32_ABS_LO12_NC:
-		return arm64Insn{opABS, 2, 10, imm12, false}, true
-	case elf.R_AARCH64_LDST64_ABS_LO12_NC:
-		return arm64Insn{opABS, 3, 9, imm12, false}, true
-	case elf.R_AARCH64_LDST128_ABS_LO12_NC:
-		return arm64Insn{opABS, 4, 8, imm12, false}, true
-	case elf.R_AARCH64_TSTBR14:
-		return arm64Insn{opPREL, 2, 14, imm14, true}, true
-	case elf.R_AARCH64_JUMP26, elf.R_AARCH64_CALL26:
-		return arm64Insn{opPREL, 2, 26, imm26, true}, true
-	}
-	return arm64Insn{}, false
+// arm64Insns are the types that are such an instruction; those of the others are zero.
+var arm64Insns = [...]arm64Insn{
+	elf.R_AARCH64_LD_PREL_LO19:        {opPREL, 2, 19, imm19, true},
+	elf.R_AARCH64_ADR_PREL_LO21:       {opPREL, 0, 21, immADR, true},
+	elf.R_AARCH64_ADR_PREL_PG_HI21:    {opPAGE, 12, 21, immADR, true},
+	elf.R_AARCH64_ADR_PREL_PG_HI21_NC: {opPAGE, 12, 21, immADR, false},
+	elf.R_AARCH64_ADD_ABS_LO12_NC:     {opABS, 0, 12, imm12, false},
+	elf.R_AARCH64_LDST8_ABS_LO12_NC:   {opABS, 0, 12, imm12, false},
+	elf.R_AARCH64_LDST16_ABS_LO12_NC:  {opABS, 1, 11, imm12, false},
+	elf.R_AARCH64_LDST32_ABS_LO12_NC:  {opABS, 2, 10, imm12, false},
+	elf.R_AARCH64_LDST64_ABS_LO12_NC:  {opABS, 3, 9, imm12, false},
+	elf.R_AARCH64_LDST128_ABS_LO12_NC: {opABS, 4, 8, imm12, false},
+	elf.R_AARCH64_TSTBR14:             {opPREL, 2, 14, imm14, true},
+	elf.R_AARCH64_CONDBR19:            {opPREL, 2, 19, imm19, true},
+	elf.R_AARCH64_JUMP26:              {opPREL, 2, 26, imm26, true},
+	elf.R_AARCH64_CALL26:              {opPREL, 2, 26, imm26, true},
 }
 
 // write puts the value into the instruction at loc and reports whether it fitted.
-func (in arm64Insn) write(loc []byte, val, P uint64) bool {
+func (in *arm64Insn) write(loc []byte, val, P uint64) bool {
 	sval := in.op.value(val, P) >> in.lsb
 	imm := uint64(sval) & (1<<in.width - 1)
 	binary.LittleEndian.PutUint32(loc, in.field.put(binary.LittleEndian.Uint32(loc), imm))
@@ -121,8 +110,8 @@ func (in arm64Insn) write(loc []byte, val, P uint64) bool {
 
 func (l *arm64Linker) one(p *place) (diag.Errno, error) {
 	val := p.S + uint64(p.Addend)
-	if in, ok := l.insn(p.Type); ok {
-		return l.insnImm(p, in, val)
+	if p.Type < uint32(len(arm64Insns)) && arm64Insns[p.Type].width != 0 {
+		return l.insnImm(p, &arm64Insns[p.Type], val)
 	}
 	const nc = false // overflow is not looked at
 	switch p.Type {
@@ -208,7 +197,7 @@ func (l *arm64Linker) movw(p *place, op arm64Op, val uint64, lsb uint32, signed,
 }
 
 // insnImm writes an immediate, with a PLT entry or a veneer where it needs one.
-func (l *arm64Linker) insnImm(p *place, in arm64Insn, val uint64) (diag.Errno, error) {
+func (l *arm64Linker) insnImm(p *place, in *arm64Insn, val uint64) (diag.Errno, error) {
 	loc, err := l.at(p, 4)
 	if err != nil {
 		return 0, err

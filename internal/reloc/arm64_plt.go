@@ -116,7 +116,7 @@ func sameTarget(a []byte, at uint64, b []byte, bt uint64) bool {
 }
 
 // adrp is reloc_insn_adrp for an ADRP at a forbidden place: an ADR where that reaches, else a branch to a veneer.
-func (l *arm64Linker) adrp(p *place, in arm64Insn, loc []byte, val uint64) (diag.Errno, error) {
+func (l *arm64Linker) adrp(p *place, in *arm64Insn, loc []byte, val uint64) (diag.Errno, error) {
 	val &^= 0xfff
 	adr := arm64Insn{op: opPREL, width: 21, field: immADR}
 	if adr.write(loc, val, p.P) {
