@@ -131,19 +131,29 @@ func (l *armLinker) one(p *place) (diag.Errno, error) {
 	return 0, nil
 }
 
+// What a type needs of the kernel.
+const (
+	armTaken = 1 << iota
+	armThumb // a Thumb instruction: CONFIG_THUMB2_KERNEL
+	armPREL  // Traits.ARM.PREL: the place-relative ones, which are newer
+)
+
+var armTypes = [...]uint8{
+	1: armTaken, 2: armTaken, 28: armTaken, 29: armTaken, 38: armTaken, 40: armTaken, 42: armTaken, 43: armTaken, 44: armTaken,
+	3: armTaken | armPREL, 45: armTaken | armPREL, 46: armTaken | armPREL, // REL32, MOVW_PREL_NC, MOVT_PREL
+	57: armTaken | armPREL, 59: armTaken | armPREL, 63: armTaken | armPREL, // group relocations
+	10: armTaken | armThumb, 30: armTaken | armThumb, 47: armTaken | armThumb, 48: armTaken | armThumb, // THM_CALL, THM_JUMP24, THM_MOVW_ABS_NC, THM_MOVT_ABS
+	49: armTaken | armThumb | armPREL, 50: armTaken | armThumb | armPREL, // THM_MOVW_PREL_NC, THM_MOVT_PREL
+}
+
 // howto reports whether the loader takes a type, and whether that is a Thumb instruction.
 func (l *armLinker) howto(typ uint32) (thumb, ok bool) {
-	switch typ {
-	case 1, 2, 28, 29, 38, 40, 42, 43, 44:
-		return false, true
-	case 3, 45, 46, 57, 59, 63: // REL32, MOVW_PREL_NC, MOVT_PREL, group relocations
-		return false, l.t.ARM.PREL
-	case 10, 30, 47, 48: // THM_CALL, THM_JUMP24, THM_MOVW_ABS_NC, THM_MOVT_ABS
-		return true, l.t.ARM.Thumb2
-	case 49, 50: // THM_MOVW_PREL_NC, THM_MOVT_PREL
-		return true, l.t.ARM.Thumb2 && l.t.ARM.PREL
+	if typ >= uint32(len(armTypes)) {
+		return false, false
 	}
-	return false, false
+	k := armTypes[typ]
+	thumb = k&armThumb != 0
+	return thumb, k != 0 && (!thumb || l.t.ARM.Thumb2) && (k&armPREL == 0 || l.t.ARM.PREL)
 }
 
 // branch brings the distance of a branch into range, with a PLT entry where it must. bias is what the PC is ahead.
