@@ -28,18 +28,10 @@ var layouts = kver.Since(7, 1)
 
 // known is how much of a header a kernel version knows, bytes.
 func known(v kver.Version) uint32 {
-	if in(layouts, v) {
+	if layouts.Holds(v) {
 		return longSize
 	}
 	return headerSize
-}
-
-// in is whether version v is in a range; the zero version is the newest.
-func in(r kver.Range, v kver.Version) bool {
-	if v.IsZero() {
-		return r.Until.IsZero()
-	}
-	return r.Has(v)
 }
 
 // Header is struct btf_header: where types and strings lie behind its end, bytes.

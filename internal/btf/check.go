@@ -90,7 +90,7 @@ func Check(b []byte, base *Base, v kver.Version, big bool) (Result, *Refusal) {
 	c := &checker{v: v, base: base, start: 1, naming: namingOf(v), infoMask: infoMask(v)}
 	c.kindMask, c.vlenMask = infoFields(v)
 	for i := 1; i < len(kinds); i++ {
-		c.has[i] = in(kinds[i].in, v)
+		c.has[i] = kinds[i].in.Holds(v)
 	}
 	if base != nil {
 		c.start, c.strOff = base.Types, uint32(len(base.text.b))
@@ -191,7 +191,7 @@ func (c *checker) fails(k *kind, t *typ, q check) bool {
 	case noVlen:
 		return t.vlen != 0
 	case noFlag:
-		return t.flag() && !(k.flagged && in(k.flag, c.v))
+		return t.flag() && !(k.flagged && k.flag.Holds(c.v))
 	case anonymous:
 		return t.name != 0
 	case named:
@@ -284,10 +284,10 @@ func (c *checker) identifier(off uint32, dots bool) bool {
 //
 // Source: kernel/bpf/btf.c: btf_check_type_tags (5.19; commit d1a374a1aeb7), btf_check_modifier_chain_length (commit 39799c63578e: 7.2).
 func (c *checker) chains() *Refusal {
-	if !in(kver.Since(5, 19), c.v) {
+	if !kver.Since(5, 19).Holds(c.v) {
 		return nil
 	}
-	ordered := in(kver.Until(7, 2), c.v)
+	ordered := kver.Until(7, 2).Holds(c.v)
 	good := c.start - 1
 	for i, entry := range c.types {
 		if entry&isModifier == 0 {

@@ -137,9 +137,9 @@ var wide = kver.Since(7, 2)
 // infoMask are the bits of info that a version uses. Source: kernel/bpf/btf.c: BTF_INFO_MASK.
 func infoMask(v kver.Version) uint32 {
 	switch {
-	case in(wide, v):
+	case wide.Holds(v):
 		return 0xffffffff
-	case in(kver.Since(5, 13), v):
+	case kver.Since(5, 13).Holds(v):
 		return 0x9f00ffff
 	}
 	return 0x8f00ffff
@@ -150,9 +150,9 @@ func infoMask(v kver.Version) uint32 {
 // Source: include/uapi/linux/btf.h: BTF_INFO_KIND, BTF_INFO_VLEN.
 func infoFields(v kver.Version) (kindMask, vlenMask uint32) {
 	switch {
-	case in(wide, v):
+	case wide.Holds(v):
 		return 0x7f, 0xffffff
-	case in(kver.Since(5, 13), v):
+	case kver.Since(5, 13).Holds(v):
 		return 0x1f, 0xffff
 	}
 	return 0x0f, 0xffff

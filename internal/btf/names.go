@@ -46,11 +46,11 @@ var dotless = []kver.Range{kver.Until(5, 15), kver.Between(kver.V(5, 16), kver.V
 
 // Source: kernel/bpf/btf.c: __btf_name_valid, btf_name_valid_section; include/linux/kallsyms.h: KSYM_NAME_LEN, commit b8a94bfb3395 (6.1).
 func namingOf(v kver.Version) naming {
-	n := naming{dots: true, limit: 128, qmark: in(kver.Since(6, 9), v), printed: in(kver.Since(6, 10), v)}
+	n := naming{dots: true, limit: 128, qmark: kver.Since(6, 9).Holds(v), printed: kver.Since(6, 10).Holds(v)}
 	for _, r := range dotless {
-		n.dots = n.dots && !in(r, v)
+		n.dots = n.dots && !r.Holds(v)
 	}
-	if in(kver.Since(6, 1), v) {
+	if kver.Since(6, 1).Holds(v) {
 		n.limit = 512
 	}
 	return n

@@ -44,7 +44,7 @@ func (r *Refusal) Log(v kver.Version) []string {
 	var lines []string
 	for _, p := range r.Pieces {
 		p = p[:min(len(p), maxPiece)]
-		if in(spaced, v) {
+		if spaced.Holds(v) {
 			lines = append(lines, "BPF: "+strings.TrimSuffix(p, "\n"))
 		} else {
 			lines = append(lines, "BPF:"+p)

@@ -75,12 +75,7 @@ var validity = []check{
 }
 
 // has reports whether the target's version lies in r; no version is the newest.
-func (t *Target) has(r kver.Range) bool {
-	if t.Version.IsZero() {
-		return r.Until.IsZero()
-	}
-	return r.Has(t.Version)
-}
+func (t *Target) has(r kver.Range) bool { return r.Holds(t.Version) }
 
 // Validity is the whole of the ELF tests: the first that fails ends it.
 func (l *Load) Validity() (diag.Errno, error) {

@@ -241,7 +241,7 @@ func Kmsg(line string) string {
 func (e *Entry) Text(v kver.Version) (string, bool) {
 	for i := len(e.Dmesg) - 1; i >= 0; i-- {
 		t := e.Dmesg[i]
-		if v.IsZero() && t.In.Until.IsZero() || !v.IsZero() && t.In.Has(v) {
+		if t.In.Holds(v) {
 			return t.Format, true
 		}
 	}

@@ -89,6 +89,14 @@ func (r Range) Has(v Version) bool {
 	return r.Until.IsZero() || v.Compare(r.Until) < 0
 }
 
+// Holds is Has, for a version that may not be known: the zero one is the newest.
+func (r Range) Holds(v Version) bool {
+	if v.IsZero() {
+		return r.Until.IsZero()
+	}
+	return r.Has(v)
+}
+
 // Union is the smallest range that holds both.
 func (r Range) Union(o Range) Range {
 	if o.Since.IsZero() || !r.Since.IsZero() && o.Since.Compare(r.Since) < 0 {

@@ -214,7 +214,7 @@ func ParseArgs(args []byte, list []Param, o Options) *Result {
 	for b := skipSpaces(terminated(args)); b[0] != 0; {
 		name, val, rest := nextArg(b)
 		b = rest
-		if val == nil && string(cstring(name)) == "--" && has(stopsAtDashes, o.Version) {
+		if val == nil && string(cstring(name)) == "--" && stopsAtDashes.Holds(o.Version) {
 			r.Dashes, r.After = true, cstring(rest)
 			break
 		}
@@ -443,9 +443,9 @@ func (p *parser) array(prm *Param, val []byte) diag.Errno {
 // Source: kernel/module/main.c: unknown_module_param_cb; lib/dynamic_debug.c: ddebug_dyndbg_param_cb.
 func (p *parser) unknown(name, val []byte) diag.Errno {
 	v := p.o.Version
-	if string(cstring(name)) == "async_probe" && has(hasAsyncProbe, v) {
+	if string(cstring(name)) == "async_probe" && hasAsyncProbe.Holds(v) {
 		on := true
-		if has(asyncProbeBool, v) {
+		if asyncProbeBool.Holds(v) {
 			if b, errno := Bool(cstring(val), v); errno == 0 {
 				on = b
 			}
@@ -455,7 +455,7 @@ func (p *parser) unknown(name, val []byte) diag.Errno {
 	}
 	query := cstring(name)
 	if p.o.NoDynamicDebug {
-		if string(query) == "dyndbg" || !has(exactDyndbg, v) && bytes.Contains(query, []byte("dyndbg")) {
+		if string(query) == "dyndbg" || !exactDyndbg.Holds(v) && bytes.Contains(query, []byte("dyndbg")) {
 			p.log(LevelWarning, "dyndbg param is supported only in CONFIG_DYNAMIC_DEBUG builds")
 			return 0
 		}
@@ -469,7 +469,7 @@ func (p *parser) unknown(name, val []byte) diag.Errno {
 			return 0
 		}
 	}
-	if !has(ignoresUnknown, v) {
+	if !ignoresUnknown.Holds(v) {
 		return diag.ENOENT
 	}
 	p.log(LevelWarning, "%s: unknown parameter '%s' ignored", p.o.Module, cstring(name))

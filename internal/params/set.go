@@ -90,14 +90,6 @@ var (
 	boolEnable    = kver.Since(7, 0)  // "enable", "disable" (≈: after 6.12, not after 7.2)
 )
 
-// has reports whether kernel v, or the newest where v is zero, lies in r.
-func has(r kver.Range, v kver.Version) bool {
-	if v.IsZero() {
-		return r.Until.IsZero()
-	}
-	return r.Has(v)
-}
-
 // Bool reads a boolean as kernel v does (the zero version: the newest). Only the first character counts, of "on" and "off" the
 // first two. The errno is EINVAL or 0.
 //
@@ -112,15 +104,15 @@ func Bool(text []byte, v kver.Version) (bool, diag.Errno) {
 	case 'n', 'N', '0':
 		return false, 0
 	case 't', 'T', 'f', 'F':
-		if has(boolTrueFalse, v) {
+		if boolTrueFalse.Holds(v) {
 			return text[0]|0x20 == 't', 0
 		}
 	case 'e', 'E', 'd', 'D':
-		if has(boolEnable, v) {
+		if boolEnable.Holds(v) {
 			return text[0]|0x20 == 'e', 0
 		}
 	case 'o', 'O':
-		if len(text) < 2 || !has(boolOnOff, v) {
+		if len(text) < 2 || !boolOnOff.Holds(v) {
 			break
 		}
 		switch text[1] {

@@ -151,7 +151,7 @@ func DefaultTraits(m elf.Machine, v kver.Version) Traits {
 	var t Traits
 	for i := range history {
 		c := &history[i]
-		if (c.m == m || c.m == elf.EM_NONE) && (c.in.Has(v) && !v.IsZero() || v.IsZero() && c.in.Until.IsZero()) {
+		if (c.m == m || c.m == elf.EM_NONE) && c.in.Holds(v) {
 			c.set(&t)
 		}
 	}

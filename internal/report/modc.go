@@ -59,12 +59,7 @@ func (r *ModC) source() []byte {
 	if err != nil {
 		v = kver.Version{} // no vermagic: the form of the newest kernels
 	}
-	in := func(rng kver.Range) bool {
-		if v.IsZero() {
-			return rng.Until.IsZero()
-		}
-		return rng.Has(v)
-	}
+	in := func(rng kver.Range) bool { return rng.Holds(v) }
 
 	p("/* %s.mod.c, read back from the module */\n#include <linux/module.h>\n", m.Name())
 	if in(modcVermagic) {

@@ -251,12 +251,7 @@ type Tracer interface {
 	reloc.Tracer
 }
 
-func (k *Kernel) has(r kver.Range) bool {
-	if k.T.Version.IsZero() {
-		return r.Until.IsZero()
-	}
-	return r.Has(k.T.Version)
-}
+func (k *Kernel) has(r kver.Range) bool { return r.Holds(k.T.Version) }
 
 // admit puts a module that was loaded into the kernel's list.
 func (k *Kernel) admit(s *state) *Module {
