@@ -141,15 +141,22 @@ func typesOf(b []byte, big bool) []byte {
 
 // Refs counts the types in b and finds the highest id that they refer to. ok is false where the types cannot be followed to the end.
 func Refs(b []byte, big bool) (own, highest uint32, ok bool) {
+	list, highest, ok := kindsOf(b, big)
+	return uint32(len(list)), highest, ok
+}
+
+// kindsOf are the kinds of the types in b, the rest is as in Refs.
+func kindsOf(b []byte, big bool) (list []uint8, highest uint32, ok bool) {
 	o, t := order(big), typesOf(b, big)
 	if t == nil {
-		return 0, 0, false
+		return nil, 0, false
 	}
+	list = make([]uint8, 0, len(t)/typeSize/2)
 	for len(t) >= typeSize {
 		info, ref := o.Uint32(t[4:]), o.Uint32(t[8:])
 		kind, n := int(info>>24&0x7f), int(info&0xffffff) // what versions before 7.2 do not use is zero
 		if kind == 0 || kind >= len(kinds) {
-			return own, highest, false
+			return list, highest, false
 		}
 		k := &kinds[kind]
 		if k.ref {
@@ -161,7 +168,7 @@ func Refs(b []byte, big bool) (own, highest uint32, ok bool) {
 		}
 		step := k.fixed + k.member
 		if step*n > len(t) {
-			return own, highest, false
+			return list, highest, false
 		}
 		for range n {
 			for _, at := range k.refs {
@@ -169,7 +176,7 @@ func Refs(b []byte, big bool) (own, highest uint32, ok bool) {
 			}
 			t = t[step:]
 		}
-		own++
+		list = append(list, uint8(kind))
 	}
-	return own, highest, len(t) == 0
+	return list, highest, len(t) == 0
 }

@@ -1,6 +1,7 @@
 package btf
 
 import (
+	"bytes"
 	"encoding/binary"
 	"math/bits"
 
@@ -16,26 +17,16 @@ type Base struct {
 
 // ReadBase takes from BTF what its modules' types are checked against; nil where it is no BTF that can be read. The Base has memory of its own.
 func ReadBase(b []byte, big bool) *Base {
-	own, _, ok := Refs(b, big)
+	list, _, ok := kindsOf(b, big)
 	if !ok {
 		return nil
 	}
 	o := order(big)
-	base := &Base{Types: own + 1}
 	start, size := uint64(o.Uint32(b[4:]))+uint64(o.Uint32(b[16:])), uint64(o.Uint32(b[20:]))
 	if start > uint64(len(b)) || size > uint64(len(b))-start {
 		return nil
 	}
-	base.text = textOf(append([]byte(nil), b[start:start+size]...))
-	base.kinds = make([]uint8, 1, base.Types)
-	for t := typesOf(b, big); len(t) >= typeSize; {
-		info := o.Uint32(t[4:])
-		kind := info >> 24 & 0x7f
-		base.kinds = append(base.kinds, uint8(kind))
-		k := &kinds[kind]
-		t = t[typeSize+k.fixed+k.member*int(info&0xffffff):]
-	}
-	return base
+	return &Base{Types: uint32(len(list)) + 1, text: textOf(bytes.Clone(b[start : start+size])), kinds: append([]uint8{0}, list...)}
 }
 
 // checker is struct btf_verifier_env, as far as one reading needs it.
@@ -118,7 +109,7 @@ func Check(b []byte, base *Base, v kver.Version, big bool) (Result, *Refusal) {
 
 // swapped is a copy of big-endian words in little-endian order: all that types are made of.
 func swapped(b []byte) []byte {
-	out := append([]byte(nil), b...)
+	out := bytes.Clone(b)
 	for i := 0; i+4 <= len(out); i += 4 {
 		binary.LittleEndian.PutUint32(out[i:], binary.BigEndian.Uint32(b[i:]))
 	}

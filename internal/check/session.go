@@ -390,7 +390,7 @@ func (s *Session) says(d *Draft, r *report.Check, t *compat.Target) {
 		not("relocations", "this machine's loader is not modelled")
 	}
 	signature(t, d.signed, yes, not)
-	if d.hasBTF && t.BaseTypes == 0 {
+	if d.hasBTF && t.Base == nil {
 		not("BTF base", "the kernel's types are not known")
 	}
 	if d.assumed {

@@ -147,7 +147,7 @@ func (a *asked) late() {
 		a.yes("%s", count(res.Exported, "export"))
 	}
 	if a.reached["prepare_coming_module"] && c.F != nil && c.F.Find(".BTF") > 0 {
-		if t.BaseTypes == 0 {
+		if t.Base == nil {
 			a.not("BTF base", "the kernel's types are not known")
 		} else {
 			a.yes("BTF")

@@ -69,7 +69,7 @@ func TestBTF(t *testing.T) {
 			b.Progbits(".BTF", 0, c.data)
 			for i, v := range eras {
 				tg := config(kernel(v), c.options)
-				tg.BaseTypes, tg.Base = c.base, baseOf(c.base)
+				tg.Base = baseOf(c.base)
 				got, p := verdict(t, tg, b.Bytes())
 				if got != c.want[i] || p.Doubt != (c.doubt && got != "") {
 					t.Errorf("%v: got %q (doubt %v) want %q", v, got, p.Doubt, c.want[i])
@@ -110,7 +110,7 @@ func TestBTFsLogIsTheKernels(t *testing.T) {
 		b := sample()
 		b.Progbits(".BTF", 0, c.data)
 		tg := config(kernel(c.v), c.options)
-		tg.BaseTypes, tg.Base = 2, baseOf(2)
+		tg.Base = baseOf(2)
 		errno, log := btfLog(t, tg, b.Bytes())
 		if d := cmp.Diff(c.want, log); d != "" || errno != c.errno {
 			t.Errorf("%s: errno %v want %v; log (-want +got):\n%s", c.name, errno, c.errno, d)

@@ -92,8 +92,6 @@ type Target struct {
 	Enforce Answer
 	// Keys are the certificates that the kernel trusts; nil: not known.
 	Keys []*sig.Certificate
-	// BaseTypes is the number of types in the kernel's BTF; 0: not known.
-	BaseTypes uint32
 	// Base is what the types of modules count on from; nil: not known.
 	Base      *btf.Base
 	Blacklist []string // module_blacklist=

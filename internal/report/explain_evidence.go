@@ -474,10 +474,10 @@ func (w *witness) btf() {
 		return
 	}
 	w.say("the .BTF of %s has %d types of its own and refers to types up to %d", w.File, own, highest)
-	if w.Target == nil || w.Target.BaseTypes == 0 {
+	if w.Target == nil || w.Target.Base == nil {
 		return
 	}
-	base := w.Target.BaseTypes
+	base := w.Target.Base.Types
 	if highest >= base+own {
 		w.say("%s: the kernel has %d types: the module was built against another vmlinux", w.Table, base)
 	} else {

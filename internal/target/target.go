@@ -286,12 +286,8 @@ func (b *Builder) Target() (*Target, error) {
 		return n
 	}
 	t.Struct = compat.StructModule{Size: number(structSize), Init: number(structInit), Exit: number(structExit)}
-	t.BaseTypes = uint32(number(baseTypes))
-	for _, base := range b.bases {
-		if base.Types == t.BaseTypes {
-			t.Base = base
-			break
-		}
+	if i := slices.IndexFunc(b.bases, func(x *btf.Base) bool { return uint64(x.Types) == number(baseTypes) }); i >= 0 {
+		t.Base = b.bases[i]
 	}
 	b.settleConfig()
 	b.compareVersion()
