@@ -44,18 +44,17 @@ type Header struct {
 // part is a part of the data by its place.
 type part struct{ off, len uint32 }
 
-// ReadHeader is the kernel's check of the header of size bytes of BTF, and of where its parts lie. b has the header at least. split says that the
-// types count on from a base. The refusal is nil where all is in order.
+// ReadHeader is the kernel's check of the header of BTF, and of where its parts lie. split says that the types count on from a base. The refusal is nil where all is in order.
 //
 // Source: kernel/bpf/btf.c: btf_parse_hdr, btf_check_sec_info, and the first check of btf_parse_str_sec.
-func ReadHeader(b []byte, size uint64, split bool, v kver.Version, big bool) (Header, *Refusal) {
-	o, long := order(big), known(v)
+func ReadHeader(b []byte, split bool, v kver.Version, big bool) (Header, *Refusal) {
+	o, long, size := order(big), known(v), uint64(len(b))
 	var h Header
-	if size < 8 || len(b) < 8 {
+	if size < 8 {
 		return h, refuse(einval, "hdr_len not found")
 	}
 	n := o.Uint32(b[4:])
-	if size < uint64(n) || uint64(len(b)) < uint64(n) {
+	if size < uint64(n) {
 		return h, refuse(einval, "btf_header not found")
 	}
 	if n > long {

@@ -84,12 +84,12 @@ func TestHeaderErrorsAreTheKernelsWords(t *testing.T) {
 		{"the same where layouts are known", long(28, 24, 1), with, 0, ""},
 		{"longer than with layouts", long(36, 32, 1), with, e2big, "Unsupported btf_header"},
 	} {
-		_, r := ReadHeader(c.b, uint64(len(c.b)), true, c.v, false)
+		_, r := ReadHeader(c.b, true, c.v, false)
 		if r == nil && c.want != "" || r != nil && (r.Reason != c.want || r.Errno != c.errno) {
 			t.Errorf("%s: got %+v, want %q, %d", c.name, r, c.want, c.errno)
 		}
 	}
-	if _, r := ReadHeader(good, headerSize, false, old, false); r == nil || r.Reason != "No data" {
+	if _, r := ReadHeader(good[:headerSize], false, old, false); r == nil || r.Reason != "No data" {
 		t.Errorf("nothing, without a base: got %+v", r)
 	}
 }
@@ -123,7 +123,7 @@ func TestSectionsHaveTheKernelsWords(t *testing.T) {
 		for _, v := range []uint32{c.typeOff, c.typeLen, c.strOff, c.strLen} {
 			b = binary.LittleEndian.AppendUint32(b, v)
 		}
-		_, r := ReadHeader(b, c.size, true, kver.Version{}, false)
+		_, r := ReadHeader(append(b, make([]byte, c.size-headerSize)...), true, kver.Version{}, false)
 		if r == nil && c.want != "" || r != nil && r.Reason != c.want {
 			t.Errorf("%+v: got %+v", c, r)
 		}
@@ -140,7 +140,7 @@ func TestLayoutsAreAPartSince71(t *testing.T) {
 		v    kver.Version
 		want string
 	}{{kver.V(7, 0), "Unsupported btf_header"}, {kver.V(7, 1), ""}, {kver.Version{}, ""}} {
-		_, r := ReadHeader(b, uint64(len(b)), true, c.v, false)
+		_, r := ReadHeader(b, true, c.v, false)
 		if r == nil && c.want != "" || r != nil && r.Reason != c.want {
 			t.Errorf("%v: got %+v", c.v, r)
 		}

@@ -74,7 +74,7 @@ type Result struct {
 //
 // Source: kernel/bpf/btf.c: btf_parse_module, btf_parse_base, btf_parse_str_sec, btf_check_all_metas, btf_check_meta.
 func Check(b []byte, base *Base, v kver.Version, big bool) (Result, *Refusal) {
-	h, r := ReadHeader(b, uint64(len(b)), base != nil, v, big)
+	h, r := ReadHeader(b, base != nil, v, big)
 	if r != nil {
 		return Result{}, r
 	}

@@ -28,13 +28,13 @@ func (l *Load) BTF() (diag.Errno, error) {
 		}
 		base, distilled = btf.ReadBase(b, l.F.Big), true
 	}
+	b := l.bytes(s.Off, s.Size)
 	if base == nil {
-		if _, r := btf.ReadHeader(l.btfHead(s.Off, s.Size), s.Size, true, l.T.Version, l.F.Big); r != nil {
+		if _, r := btf.ReadHeader(b, true, l.T.Version, l.F.Big); r != nil {
 			return l.badBTF(l.refuseBTF(r, true)), nil
 		}
 		return 0, nil
 	}
-	b := l.bytes(s.Off, s.Size)
 	got, r := btf.Check(b, base, l.T.Version, l.F.Big)
 	if distilled {
 		// What btf_relocate does then, to look for the base's types among the kernel's, is not judged.
@@ -95,25 +95,6 @@ func (l *Load) relog(f *diag.Finding, lines []string) {
 	for _, s := range lines {
 		l.Log = append(l.Log, Line{Text: s})
 	}
-}
-
-// btfHead is the beginning of a section, padded with zeros to its size where that is small: all that the header's check looks at is the size.
-func (l *Load) btfHead(off, size uint64) []byte {
-	head := l.bytes(off, min(size, 64))
-	if uint64(len(head)) < size && len(head) >= 24 {
-		// The header's length may be anything up to the size.
-		if n := uint64(u32(head[4:], l.F.Big)); n > uint64(len(head)) && n <= size {
-			return l.bytes(off, size)
-		}
-	}
-	return head
-}
-
-func u32(b []byte, big bool) uint32 {
-	if big {
-		return uint32(b[0])<<24 | uint32(b[1])<<16 | uint32(b[2])<<8 | uint32(b[3])
-	}
-	return uint32(b[3])<<24 | uint32(b[2])<<16 | uint32(b[1])<<8 | uint32(b[0])
 }
 
 // badBTF gives a finding the kernel's answer: it may be configured to go on without, and says so once a boot since 6.3.
