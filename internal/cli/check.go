@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math"
 	"os"
 	"runtime"
 	"runtime/debug"
@@ -65,6 +64,9 @@ func (e *evidence) build(against string, limit uint64, jobs int, fallback func(*
 	name := against
 	if name == "" && len(e.symvers) > 0 {
 		name = e.symvers[0]
+	}
+	if target.IsPackage(against) || slices.ContainsFunc(e.with, target.IsPackage) {
+		defer e.sparePackages(jobs)()
 	}
 	b := target.New(name, limit, jobs)
 	b.Link, b.Keep = e.link, e.keep
@@ -265,14 +267,10 @@ func (o *checkOptions) run(cmd *cobra.Command, args []string) error {
 		o.recursive = o.recursive || a != "-" && isDirectory(a)
 	}
 	defer spareCollections()()
-	if slices.ContainsFunc(slices.Concat(o.against, o.with), target.IsPackage) {
-		debug.SetMemoryLimit(packageMemory + int64(min(o.atOnce(), source.MaxAhead))*packageBlock)
-	}
 	targets, err := o.targets(limit, o.atOnce(), o.fallback(args))
 	if err != nil {
 		return err
 	}
-	debug.SetMemoryLimit(math.MaxInt64)
 	c := &checker{o: o, out: outputs, known: known, dir: args[0]}
 	frozen := make([]*compat.Target, len(targets))
 	for i, t := range targets {
@@ -329,7 +327,17 @@ func spareCollections() func() {
 	}
 }
 
-// packageMemory is what the collector is to keep to while packages are read, if it can: all of a kernel comes by. In bytes.
+// sparePackages tells the collector how much there may be while packages are read: all of a kernel comes by. The result undoes it.
+func (e *evidence) sparePackages(jobs int) func() {
+	if e.link { // much of it is kept
+		percent := debug.SetGCPercent(20)
+		return func() { debug.SetGCPercent(percent) }
+	}
+	limit := debug.SetMemoryLimit(packageMemory + int64(min(jobs, source.MaxAhead))*packageBlock)
+	return func() { debug.SetMemoryLimit(limit) }
+}
+
+// packageMemory is what it is to keep to, if it can, in bytes.
 const packageMemory = 96 << 20
 
 // packageBlock is what a block of a package takes beside that, packed and plain, in bytes.

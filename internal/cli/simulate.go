@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"runtime/debug"
 	"slices"
 	"strings"
 
@@ -209,14 +208,7 @@ func (s *simulation) prepare(cmd *cobra.Command) error {
 		o.keep = keepUnpacked
 	}
 	o.link = o.withDeps || o.all || o.script != "" || slices.ContainsFunc(cmd.Flags().Args(), bare)
-	percent := -1
-	if slices.ContainsFunc(slices.Concat(o.against, o.with), target.IsPackage) {
-		percent = debug.SetGCPercent(20) // what comes by is large, and much of it may be kept
-	}
 	t, err := o.build(against, s.limit, o.atOnce(), fallback)
-	if percent >= 0 {
-		debug.SetGCPercent(percent)
-	}
 	if err != nil {
 		return err
 	}

@@ -228,7 +228,7 @@ func (l *Load) decompress(name string) diag.Errno {
 		l.Findings = append(l.Findings, *f)
 		return f.Errno
 	}
-	in, err := source.Open("-", source.Options{Stdin: bytes.NewReader(l.bytes(0, l.src.Size())), MaxSize: 1 << 30, Any: true})
+	in, err := source.OpenBytes("-", l.bytes(0, l.src.Size()), source.Options{MaxSize: 1 << 30, Any: true})
 	if err == nil {
 		defer in.Close()
 		err = in.Damage

@@ -160,6 +160,16 @@ func bare(err error) error {
 	return err
 }
 
+// OpenBytes is Open for a file that is in memory, as it is stored. path is what it is called.
+func OpenBytes(path string, b []byte, o Options) (*Input, error) {
+	o.Stdin = bytes.NewReader(b)
+	in, err := Open("-", o)
+	if in != nil {
+		in.Path = path
+	}
+	return in, err
+}
+
 // regular reads a regular file of that size.
 func (in *Input) regular(f file, size uint64, o Options) error {
 	p := in.pool

@@ -189,7 +189,7 @@ func (b *Builder) packagesOf(list []archive) error {
 	}
 	slices.SortStableFunc(f.files, func(x, y foundFile) int { return x.rank - y.rank })
 	for _, x := range f.files {
-		data, err := b.unpacked(x.data)
+		data, err := b.unpacked(x.path, x.data)
 		if err == nil {
 			err = x.use(b, x.path, data)
 		} else {
@@ -257,9 +257,10 @@ func (b *Builder) readPackage(a archive, f *found) (*deb.Package, error) {
 		wg.Go(func() {
 			pool := &source.Buffers{}
 			for j := range jobs {
-				stored := j.at.stored
 				*j.at = *b.packedModule(j.at.path, j.data, pool, j.offsets)
-				j.at.stored = stored
+				if b.Link {
+					j.at.stored = bytes.Clone(j.data) // it may be loaded
+				}
 				free <- j.data
 			}
 		})
@@ -281,11 +282,8 @@ func (b *Builder) readPackage(a archive, f *found) (*deb.Package, error) {
 				return err
 			}
 			l := &learned{path: a.path + ": " + x.Name}
-			if b.Link {
-				if b.left.Add(-int64(len(data))) < 0 {
-					return fmt.Errorf("its modules have more than the %d MiB that are kept for loading them: unpack it (dpkg-deb -x) and give the directory", mostStored>>20)
-				}
-				l.stored = bytes.Clone(data)
+			if b.Link && b.left.Add(-int64(len(data))) < 0 {
+				return fmt.Errorf("its modules have more than the %d MiB that are kept for loading them: unpack it (dpkg-deb -x) and give the directory", mostStored>>20)
 			}
 			f.modules = append(f.modules, l)
 			jobs <- job{l, data, sampled(modules)}
@@ -332,7 +330,7 @@ func (b *Builder) readPackage(a archive, f *found) (*deb.Package, error) {
 
 // packedModule is what a module's bytes tell.
 func (b *Builder) packedModule(path string, data []byte, pool *source.Buffers, offsets bool) *learned {
-	src, err := source.Open("-", source.Options{Stdin: bytes.NewReader(data), MaxSize: b.Limit, Pool: pool})
+	src, err := source.OpenBytes(path, data, source.Options{MaxSize: b.Limit, Pool: pool})
 	if err != nil {
 		return &learned{path: path, err: err}
 	}
@@ -341,11 +339,11 @@ func (b *Builder) packedModule(path string, data []byte, pool *source.Buffers, o
 }
 
 // unpacked is a file of a package that is compressed by itself, as it was before.
-func (b *Builder) unpacked(data []byte) ([]byte, error) {
+func (b *Builder) unpacked(path string, data []byte) ([]byte, error) {
 	if !packed(data) || looksLikeImage(data[:min(len(data), 4096)]) {
 		return data, nil
 	}
-	src, err := source.Open("-", source.Options{Stdin: bytes.NewReader(data), MaxSize: b.Limit, Any: true})
+	src, err := source.OpenBytes(path, data, source.Options{MaxSize: b.Limit, Any: true})
 	if err != nil {
 		return nil, err
 	}
@@ -423,7 +421,7 @@ func (b *Builder) readMember(path, what string, is func(name string) bool) (data
 	case err != errFound:
 		return nil, path, fmt.Errorf("%s: %w", path, err)
 	}
-	if data, err = b.unpacked(data); err != nil {
+	if data, err = b.unpacked(from, data); err != nil {
 		return nil, from, fmt.Errorf("%s: %w", from, err)
 	}
 	return data, from, nil

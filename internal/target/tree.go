@@ -39,12 +39,7 @@ func (t *Tree) Open(path string, o source.Options) (*source.Input, error) {
 	}
 	l := t.kept[path]
 	if l.stored != nil {
-		o.Stdin = bytes.NewReader(l.stored)
-		in, err := source.Open("-", o)
-		if in != nil {
-			in.Path = path
-		}
-		return in, err
+		return source.OpenBytes(path, l.stored, o)
 	}
 	delete(t.kept, path)
 	return source.Kept(path, l.packed, l.packedSize, l.plain), nil
