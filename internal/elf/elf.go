@@ -320,10 +320,6 @@ func (f *File) sections(mem *Memory) error {
 	b := table.Bytes()
 	for i := range f.Sections {
 		rec := b[uint64(i)*stride:]
-		if want == shdr64 && !f.Big {
-			f.Sections[i] = plainShdr(i, rec)
-			continue
-		}
 		f.Sections[i] = f.shdr(i, bin.New(rec[:want:want], h.Shoff+uint64(i)*stride, f.Big))
 	}
 	if h.Shstrndx == uint16(elf.SHN_XINDEX) {
@@ -364,6 +360,9 @@ func plainShdr(i int, b []byte) Section {
 }
 
 func (f *File) shdr(i int, v bin.View) Section {
+	if f.Class != elf.ELFCLASS32 && !f.Big && v.Len() >= shdr64 {
+		return plainShdr(i, v.Bytes())
+	}
 	s := Section{Index: i, NameOff: v.U32(0), Type: elf.SectionType(v.U32(4))}
 	if f.Class == elf.ELFCLASS32 {
 		s.Flags, s.Addr = elf.SectionFlag(v.U32(8)), uint64(v.U32(12))

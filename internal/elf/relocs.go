@@ -29,9 +29,40 @@ type RelTable struct {
 	Rela    bool
 	n       int
 	size    int
-	plain   bool // little-endian ELF64 with addends and the usual r_info: by far the most
+	form    relForm
 	ents    []byte
 	f       *File
+}
+
+// relForm is how an entry is laid out.
+type relForm uint8
+
+const (
+	relOther    relForm = iota
+	relPlain            // little-endian ELF64 with addends and the usual r_info: by far the most
+	relLittle32         // little-endian ELF32
+	relWideBig          // big-endian ELF64 with addends and the usual r_info
+	relMIPS64           // little-endian mips64 with addends
+)
+
+// relTable makes the table of a section's entries.
+func (f *File) relTable(section int, s *Section, data bin.View) RelTable {
+	rela, m := s.Type == elf.SHT_RELA, f.Header.Machine
+	t := RelTable{Section: section, Target: s.Info, Rela: rela, size: relSize(f.Class, rela), ents: data.Bytes(), f: f}
+	t.n = int(data.Len()) / t.size
+	wide := f.Class == elf.ELFCLASS64 && rela
+	usual := m != elf.EM_MIPS && m != elf.EM_SPARCV9
+	switch {
+	case wide && usual && !f.Big:
+		t.form = relPlain
+	case wide && usual:
+		t.form = relWideBig
+	case wide && m == elf.EM_MIPS && !f.Big:
+		t.form = relMIPS64
+	case f.Class == elf.ELFCLASS32 && !f.Big:
+		t.form = relLittle32
+	}
+	return t
 }
 
 // Len is the number of whole entries.
@@ -60,16 +91,14 @@ func (f *File) Relocs(i int) (*RelTable, error) {
 	if s.Type != elf.SHT_REL && s.Type != elf.SHT_RELA {
 		return &RelTable{Section: i, f: f, size: 1}, f.sectionError(i, fmt.Errorf("type %v holds no relocations", s.Type))
 	}
-	rela := s.Type == elf.SHT_RELA
 	data, err := f.Data(i)
-	size := relSize(f.Class, rela)
-	plain := !f.Big && rela && f.Class == elf.ELFCLASS64 && f.Header.Machine != elf.EM_MIPS && f.Header.Machine != elf.EM_SPARCV9
-	return &RelTable{Section: i, Target: s.Info, Rela: rela, plain: plain, n: int(data.Len()) / size, size: size, ents: data.Bytes(), f: f}, err
+	t := f.relTable(i, s, data)
+	return &t, err
 }
 
 // Raw are the entries' bytes where each is a plain one: little-endian ELF64 with addend and the usual r_info, 24 bytes. nil otherwise.
 func (t *RelTable) Raw() []byte {
-	if !t.plain {
+	if t.form != relPlain {
 		return nil
 	}
 	return t.ents
@@ -94,20 +123,15 @@ func (t *RelTable) FileOff(i int) uint64 {
 // is left out here, as the kernel does.
 func (t *RelTable) At(i int) Rel {
 	b := t.ents[i*t.size : i*t.size+t.size : i*t.size+t.size]
-	if t.plain {
-		return Rel{Off: binary.LittleEndian.Uint64(b), Type: binary.LittleEndian.Uint32(b[8:]),
-			Sym: binary.LittleEndian.Uint32(b[12:]), Addend: int64(binary.LittleEndian.Uint64(b[16:]))}
-	}
-	if t.size <= 12 && !t.f.Big {
-		info := binary.LittleEndian.Uint32(b[4:])
-		r := Rel{Off: uint64(binary.LittleEndian.Uint32(b)), Sym: info >> 8, Type: info & 0xff}
-		if t.Rela {
-			r.Addend = int64(int32(binary.LittleEndian.Uint32(b[8:])))
-		}
-		return r
-	}
-	if t.wideBig() {
+	switch t.form {
+	case relPlain:
+		return PlainRel(b)
+	case relLittle32:
+		return little32Rel(b)
+	case relWideBig:
 		return wideBigRel(b)
+	case relMIPS64:
+		return mips64Rel(b)
 	}
 	v := bin.New(b, 0, t.f.Big)
 	if t.f.Class == elf.ELFCLASS32 {
@@ -138,26 +162,22 @@ func (t *RelTable) At(i int) Rel {
 // Read decodes the entries from number i on into list, as many as it has room for, and returns it. All must be below Len.
 func (t *RelTable) Read(list []Rel, i int) []Rel {
 	b := t.ents[i*t.size : (i+len(list))*t.size]
-	switch {
-	case t.plain:
+	switch t.form {
+	case relPlain:
 		for k := range list {
 			list[k] = PlainRel(b[k*24:])
 		}
-	case t.size == 8 && !t.f.Big:
+	case relLittle32:
 		for k := range list {
-			e := b[k*8 : k*8+8 : k*8+8]
-			info := binary.LittleEndian.Uint32(e[4:])
-			list[k] = Rel{Off: uint64(binary.LittleEndian.Uint32(e)), Sym: info >> 8, Type: info & 0xff}
+			list[k] = little32Rel(b[k*t.size : k*t.size+t.size])
 		}
-	case t.wideBig():
+	case relWideBig:
 		for k := range list {
 			list[k] = wideBigRel(b[k*24:])
 		}
-	case t.size == 24 && !t.f.Big && t.f.Header.Machine == elf.EM_MIPS:
+	case relMIPS64:
 		for k := range list {
-			e := b[k*24 : k*24+24 : k*24+24]
-			list[k] = Rel{Off: binary.LittleEndian.Uint64(e), Sym: binary.LittleEndian.Uint32(e[8:]), SSym: e[12], Type3: e[13], Type2: e[14], Type: uint32(e[15]),
-				Addend: int64(binary.LittleEndian.Uint64(e[16:]))}
+			list[k] = mips64Rel(b[k*24:])
 		}
 	default:
 		for k := range list {
@@ -167,15 +187,25 @@ func (t *RelTable) Read(list []Rel, i int) []Rel {
 	return list
 }
 
-// wideBig reports whether the entries are big-endian ELF64 ones with addends and the usual r_info.
-func (t *RelTable) wideBig() bool {
-	return t.size == 24 && t.f.Big && t.f.Header.Machine != elf.EM_MIPS && t.f.Header.Machine != elf.EM_SPARCV9
+func little32Rel(b []byte) Rel {
+	info := binary.LittleEndian.Uint32(b[4:])
+	r := Rel{Off: uint64(binary.LittleEndian.Uint32(b)), Sym: info >> 8, Type: info & 0xff}
+	if len(b) == 12 {
+		r.Addend = int64(int32(binary.LittleEndian.Uint32(b[8:])))
+	}
+	return r
 }
 
 func wideBigRel(b []byte) Rel {
 	_ = b[23]
 	return Rel{Off: binary.BigEndian.Uint64(b), Sym: binary.BigEndian.Uint32(b[8:]), Type: binary.BigEndian.Uint32(b[12:]),
 		Addend: int64(binary.BigEndian.Uint64(b[16:]))}
+}
+
+func mips64Rel(b []byte) Rel {
+	_ = b[23]
+	return Rel{Off: binary.LittleEndian.Uint64(b), Sym: binary.LittleEndian.Uint32(b[8:]), SSym: b[12], Type3: b[13], Type2: b[14], Type: uint32(b[15]),
+		Addend: int64(binary.LittleEndian.Uint64(b[16:]))}
 }
 
 // RelocSections returns the indices of the sections that hold relocations, in file order.
@@ -332,10 +362,4 @@ func (f *File) CStringAt(p Place) (s []byte, ok bool) {
 }
 
 // RelocsOf reads the relocations of a section header that need not be one of the file's own: a loader's copy.
-func (f *File) RelocsOf(s *Section) RelTable {
-	rela := s.Type == elf.SHT_RELA
-	data := f.clip(s)
-	size := relSize(f.Class, rela)
-	plain := !f.Big && rela && f.Class == elf.ELFCLASS64 && f.Header.Machine != elf.EM_MIPS && f.Header.Machine != elf.EM_SPARCV9
-	return RelTable{Section: s.Index, Target: s.Info, Rela: rela, plain: plain, n: int(data.Len()) / size, size: size, ents: data.Bytes(), f: f}
-}
+func (f *File) RelocsOf(s *Section) RelTable { return f.relTable(s.Index, s, f.clip(s)) }

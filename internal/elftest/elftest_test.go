@@ -161,6 +161,11 @@ func TestRelocationsReadAtOnceAreThoseReadOneByOne(t *testing.T) {
 				for k := 0; k < tab.Len(); k += 32 {
 					some = append(some, tab.Read(make([]kelf.Rel, min(32, tab.Len()-k)), k)...)
 				}
+				for k, r := range one {
+					if r.Sym != list[k].Sym || r.Type != list[k].Type || rela && m.Class == elf.ELFCLASS64 && (r.Addend != list[k].Addend || r.Off != list[k].Off) {
+						t.Errorf("rela %v: entry %d is %+v, want %+v", rela, k, r, list[k])
+					}
+				}
 				if diff := cmp.Diff(one, some); diff != "" {
 					t.Errorf("rela %v: %s", rela, diff)
 				}

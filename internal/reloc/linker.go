@@ -13,7 +13,7 @@ import (
 
 // Begin makes the Linker of one load of a module of that machine. The error is ErrMachine.
 func Begin(m elf.Machine, class elf.Class, big bool, img Image, t Traits) (Linker, error) {
-	b := base{Image: img, t: t, m: m, class: class, order: byteOrder{big}, big: big, rela: true}
+	b := base{Image: img, t: t, m: m, class: class, order: byteOrder{big}, rela: true}
 	switch m {
 	case elf.EM_X86_64:
 		return &x86Linker{base: b}, nil
@@ -104,7 +104,6 @@ type base struct {
 	m     elf.Machine
 	class elf.Class
 	order byteOrder
-	big   bool
 
 	rel, rela bool // the forms of relocation that the machine takes: MODULES_USE_ELF_REL, MODULES_USE_ELF_RELA
 
@@ -270,10 +269,10 @@ func (b *base) symbol(i uint32) (Symbol, bool) {
 	size := b.symbolSize()
 	if at := uint64(i) * size; at+size <= uint64(len(b.symtab)) {
 		e := b.symtab[at : at+size : at+size]
-		if len(e) == 24 && !b.big { // as SymbolOf has it, without a call
-			return Symbol{Value: binary.LittleEndian.Uint64(e[8:]), Info: e[4], Other: e[5], Shndx: binary.LittleEndian.Uint16(e[6:])}, true
+		if len(e) == 24 && !b.order.big {
+			return plainSymbol(e), true
 		}
-		return SymbolOf(e, b.big), true
+		return SymbolOf(e, b.order.big), true
 	}
 	return b.Symbol(i)
 }
@@ -292,11 +291,16 @@ func SymbolOf(e []byte, big bool) Symbol {
 	case len(e) == 24 && big:
 		return Symbol{Value: binary.BigEndian.Uint64(e[8:]), Info: e[4], Other: e[5], Shndx: binary.BigEndian.Uint16(e[6:])}
 	case len(e) == 24:
-		return Symbol{Value: binary.LittleEndian.Uint64(e[8:]), Info: e[4], Other: e[5], Shndx: binary.LittleEndian.Uint16(e[6:])}
+		return plainSymbol(e)
 	case big:
 		return Symbol{Value: uint64(binary.BigEndian.Uint32(e[4:])), Info: e[12], Other: e[13], Shndx: binary.BigEndian.Uint16(e[14:])}
 	}
 	return Symbol{Value: uint64(binary.LittleEndian.Uint32(e[4:])), Info: e[12], Other: e[13], Shndx: binary.LittleEndian.Uint16(e[14:])}
+}
+
+// plainSymbol is SymbolOf for little-endian ELF64: short enough to need no call.
+func plainSymbol(e []byte) Symbol {
+	return Symbol{Value: binary.LittleEndian.Uint64(e[8:]), Info: e[4], Other: e[5], Shndx: binary.LittleEndian.Uint16(e[6:])}
 }
 
 // touched are the bytes that a relocation's type touches; nil where they are not known or out of reach.

@@ -188,7 +188,6 @@ type riscvSum struct {
 	sum    uint64 // a long, from zero
 	p      uint64 // address of the place
 	off    uint64 // the same in the section
-	bucket uint32
 	entry  int32  // the last one of the place
 	typ    uint32 // of that
 	target int32  // section
@@ -198,7 +197,6 @@ type riscvSum struct {
 type riscvSums struct {
 	list []riscvSum
 	byP  map[uint64]int // nil as long as each place lies behind those before it
-	bits uint           // of the kernel's hash table
 }
 
 // at is the number of a place's sum, -1 where there is none.
@@ -226,13 +224,6 @@ func (s *riscvSums) at(place uint64) int {
 // add applies a relocation to its place's sum. Narrow types change the low bytes of it only.
 func (s *riscvSums) add(l *riscvLinker, p *place, v uint64) error {
 	if len(s.list) == 0 {
-		n := uint64(1)
-		for n < uint64(l.rels.Len()) {
-			n, s.bits = n<<1, s.bits+1
-		}
-		if k := uint64(l.rels.Len()); k+k>>2 > n {
-			s.bits++
-		}
 		s.list = slices.Grow(s.list, l.rels.Len()/4)
 	}
 	i := s.at(p.P)
@@ -241,7 +232,7 @@ func (s *riscvSums) add(l *riscvLinker, p *place, v uint64) error {
 		if s.byP != nil {
 			s.byP[p.P] = i
 		}
-		s.list = append(s.list, riscvSum{p: p.P, off: p.Off, target: int32(p.target), bucket: uint32(l.hash(p.P, s.bits))})
+		s.list = append(s.list, riscvSum{p: p.P, off: p.Off, target: int32(p.target)})
 	}
 	e := &s.list[i]
 	e.off, e.typ, e.entry = p.Off, p.Type, int32(l.entry)
@@ -280,6 +271,18 @@ func (s *riscvSums) add(l *riscvLinker, p *place, v uint64) error {
 	return nil
 }
 
+// buckets is how many bits the kernel's hash table of a section has. Source: arch/riscv/kernel/module.c: initialize_relocation_hashtable.
+func (l *riscvLinker) buckets() (bits uint) {
+	n, k := uint64(1), uint64(l.rels.Len())
+	for n < k {
+		n, bits = n<<1, bits+1
+	}
+	if k+k>>2 > n {
+		bits++
+	}
+	return bits
+}
+
 // hash is hash_min: include/linux/hash.h.
 func (l *riscvLinker) hash(v uint64, bits uint) uint64 {
 	if bits == 0 {
@@ -299,10 +302,11 @@ func (l *riscvLinker) storeSums() error {
 	if len(list) == 0 || l.storeApart() {
 		return nil
 	}
-	first := make([]uint32, uint64(1)<<l.sums.bits) // by bucket: number plus one of its first sum
+	bits := l.buckets()
+	first := make([]uint32, uint64(1)<<bits) // by bucket: number plus one of its first sum
 	order := make([]uint64, len(list))
 	for i := range list {
-		f := &first[list[i].bucket]
+		f := &first[l.hash(list[i].p, bits)]
 		if *f == 0 {
 			*f = uint32(i + 1)
 		}

@@ -26,15 +26,15 @@ func (l *x86Linker) Apply(relsec int) (diag.Errno, error) {
 // usual applies the entries from the first on as long as one after the other is what nearly all are: of a type, at a place and with a value
 // that is taken. It returns how many it has applied; for the first that is not, one has the words.
 func (l *x86Linker) usual(relsec int) (n int, err error) {
-	table, symtab := l.Table(relsec), l.Symtab()
-	if table == nil || table.Raw() == nil || l.Trace() != nil {
+	list, symtab := EntriesOf(l, relsec), l.Symtab()
+	entries := list.raw()
+	if entries == nil || l.Trace() != nil {
 		return 0, nil
 	}
 	target, errno, err := l.begin(relsec)
 	if errno != 0 || err != nil {
 		return 0, err
 	}
-	entries := table.Raw()
 	content := l.Bytes(target, 0, l.Section(target).Size)
 	start := l.Addr(target)
 	for ; len(entries) >= 24; n++ {
