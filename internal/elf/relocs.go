@@ -40,7 +40,7 @@ type relForm uint8
 const (
 	relOther    relForm = iota
 	relPlain            // little-endian ELF64 with addends and the usual r_info: by far the most
-	relLittle32         // little-endian ELF32
+	relLittle32         // little-endian ELF32 without addends
 	relWideBig          // big-endian ELF64 with addends and the usual r_info
 	relMIPS64           // little-endian mips64 with addends
 )
@@ -59,7 +59,7 @@ func (f *File) relTable(section int, s *Section, data bin.View) RelTable {
 		t.form = relWideBig
 	case wide && m == elf.EM_MIPS && !f.Big:
 		t.form = relMIPS64
-	case f.Class == elf.ELFCLASS32 && !f.Big:
+	case f.Class == elf.ELFCLASS32 && !rela && !f.Big:
 		t.form = relLittle32
 	}
 	return t
@@ -169,7 +169,7 @@ func (t *RelTable) Read(list []Rel, i int) []Rel {
 		}
 	case relLittle32:
 		for k := range list {
-			list[k] = little32Rel(b[k*t.size : k*t.size+t.size])
+			list[k] = little32Rel(b[k*8 : k*8+8 : k*8+8])
 		}
 	case relWideBig:
 		for k := range list {
@@ -188,12 +188,9 @@ func (t *RelTable) Read(list []Rel, i int) []Rel {
 }
 
 func little32Rel(b []byte) Rel {
+	_ = b[7]
 	info := binary.LittleEndian.Uint32(b[4:])
-	r := Rel{Off: uint64(binary.LittleEndian.Uint32(b)), Sym: info >> 8, Type: info & 0xff}
-	if len(b) == 12 {
-		r.Addend = int64(int32(binary.LittleEndian.Uint32(b[8:])))
-	}
-	return r
+	return Rel{Off: uint64(binary.LittleEndian.Uint32(b)), Sym: info >> 8, Type: info & 0xff}
 }
 
 func wideBigRel(b []byte) Rel {
